@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Named places where a test can freeze, kill, delay or fail a process. Compiled out unless TURNSTILE_FAILPOINTS
+ * is defined (make FAILPOINTS=1).
+ *
+ *   FAILPOINTS=orders.effect.before_write=stop,store.commit=fail:3
+ *
+ * Actions: stop (SIGSTOP to the own process), kill (SIGKILL), sleep:<ms>, fail (failpoint() returns true).
+ * fail and the others take an optional count: after that many times the failpoint is off; `stop` is once by default. */
+#ifndef TURNSTILE_BASE_FAILPOINT_H
+#define TURNSTILE_BASE_FAILPOINT_H
+
+#include "common/base/compiler.h"
+#include "common/base/error.h"
+
+#ifdef TURNSTILE_FAILPOINTS
+/* Reads the specification; ERROR_INVALID names the part that is wrong. Call before other threads start. */
+bool failpoint_configure(const char *specification, struct error *error) MUST_CHECK;
+/* Performs the action, if any. Returns true when the caller is to fail here. Logs the name first. Thread-safe. */
+bool failpoint(const char *name);
+#else
+static inline bool failpoint(const char *name UNUSED)
+{
+    return false;
+}
+#endif
+
+#endif
