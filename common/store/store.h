@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The versioned record: the one way in which a service keeps its data, and the only write that there is.
+ *
+ * A record and the event of its change are one atomic write: there is no moment in which one exists without the
+ * other. Uniqueness is decided by the store's unique index on the claim, never by check-then-insert. */
+#ifndef TURNSTILE_STORE_STORE_H
+#define TURNSTILE_STORE_STORE_H
+
+#include "common/base/buffer.h"
+#include "common/base/error.h"
+#include "common/schema/table.h"
+
+enum {
+    STORE_INDEX_FIELDS_MAX = 4,
+    STORE_COLLECTIONS_MAX = 8,
+    STORE_INDEXES_MAX = 8,     /* of one collection */
+    STORE_LIMIT_MAX = 1000,    /* records of one page */
+    STORE_CURSOR_MAX = 512,    /* bytes, with the NUL */
+    STORE_SCAN_MAX = 20000,    /* records that one list may look at for a page with residual filters */
+    STORE_VALUE_TEXT_MAX = 512, /* bytes of a text in a query, with the NUL */
+    STORE_SUBJECT_MAX = 64,    /* bytes, with the NUL */
+    STORE_EVENT_MAX = 65536,   /* bytes of one outbox entry's payload */
+    STORE_OUTBOX_MAX = 1000,   /* unconfirmed events of one record, then writes with events are refused */
+};
+
+/* An ordered index over fields of the table that are IN_STORE (paths like "ticket.id"; "createdAt"). Every index
+ * ends implicitly with the id, so that its order is total. Text orders bytewise, numbers by value, absent first. */
+struct index {
+    const char *name; /* NULL ends the list */
+    const char *fields[STORE_INDEX_FIELDS_MAX + 1]; /* NULL-terminated paths */
+};
+
+struct collection {
+    const char *name; /* "tickets"; [a-z_]+ */
+    const struct table *table;
+    const struct index *indexes; /* may be NULL */
+};
+
+struct store;
+
+struct store_config {
+    const char *uri; /* sqlite:path */
+    const struct collection *const *collections; /* NULL-terminated; borrowed for the life of the store */
+    size_t readers;  /* connections for reads, 1 to 64 */
+    const struct clock *clock; /* NULL: the system's */
+};
+
+/* Opens, creates what is missing, and migrates: new fields and indexes are added, indexes that are no longer declared
+ * are dropped, and a store written by a newer format is refused (ERROR_INVALID). Blocks. A file that cannot be opened
+ * or written is ERROR_UNAVAILABLE with the path and the reason. Everything below is thread-safe. */
+bool store_open(const struct store_config *config, struct store **ret_store, struct error *error) MUST_CHECK;
+/* True for a URI that store_open understands: for the configuration's check, before anything is opened. */
+bool store_uri_valid(const char *uri);
+/* Waits for writes that run; later calls are not allowed. */
+void store_close(struct store **store);
+/* Answers within about a second whether the store can read and write now. */
+bool store_ping(struct store *store, struct error *error) MUST_CHECK;
+
+/* ERROR_NOT_FOUND or ERROR_UNAVAILABLE. `ret_value` is the collection's struct; it may be NULL. */
+bool store_get(struct store *store, const struct collection *collection, const struct id *id,
+               struct record *ret_head, void *ret_value, struct error *error) MUST_CHECK;
+/* The record that holds a claim. */
+bool store_get_by_claim(struct store *store, const struct collection *collection, const char *claim,
+                        struct record *ret_head, void *ret_value, struct error *error) MUST_CHECK;
+
+enum query_operator {
+    QUERY_END = 0,    /* ends the list */
+    QUERY_EQUAL,      /* of an id, text, number or choice */
+    QUERY_ABSENT,     /* the field is absent */
+    QUERY_AT_LEAST,   /* numbers, money and times: inclusive */
+    QUERY_AT_MOST,    /* inclusive */
+    QUERY_CONTAINS,   /* residual: text contains this, case-insensitively (text_contains_folded) */
+};
+
+struct query_condition {
+    enum query_operator operator;
+    const char *field; /* path */
+    const char *text;  /* for ids and texts; borrowed during the call */
+    int64_t number;    /* for all else */
+};
+
+enum {
+    QUERY_CONDITIONS_MAX = 8,
+};
+
+/* A list by one declared index. Conditions that the index can serve (equalities and absences on its first fields,
+ * AT_LEAST and AT_MOST on the next one) bound the scan; all others are residual filters, which look at no more than
+ * STORE_SCAN_MAX records a page: a page may then be short, or empty, and still have a next one. */
+struct query {
+    const char *index;                                          /* name of the index, in whose order the records come */
+    bool descending;
+    struct query_condition conditions[QUERY_CONDITIONS_MAX + 1]; /* ends with QUERY_END */
+    const char *after;                                          /* a cursor from a page; NULL or "": the beginning */
+    size_t limit;                                               /* 1 to STORE_LIMIT_MAX */
+};
+
+struct page {
+    size_t count;
+    struct record *heads; /* count of them */
+    void *values;         /* count structs of the collection's table, one behind the other */
+    bool more;            /* `next` leads to a further page */
+    char next[STORE_CURSOR_MAX]; /* opaque; [A-Za-z0-9_-]* */
+};
+
+#define PAGE_INIT ((struct page){.count = 0})
+
+/* ERROR_INVALID: the cursor is not one of this index (400 for the client). ERROR_UNAVAILABLE. An index or a field that
+ * is not declared is a bug and is asserted. Caller frees with page_done. */
+bool store_list(struct store *store, const struct collection *collection, const struct query *query,
+                struct page *ret_page, struct error *error) MUST_CHECK;
+void page_done(struct page *page);
+const void *page_value(const struct page *page, const struct collection *collection, size_t index);
+
+/* An event in the making; borrowed during the write. */
+struct outbox_entry {
+    const char *subject;
+    const char *payload;
+    size_t length;
+};
+
+enum store_result {
+    STORE_DONE,
+    STORE_CONFLICT_ID,      /* expected 0: the record is there already */
+    STORE_CONFLICT_CLAIM,   /* expected 0: another record holds the claim */
+    STORE_CONFLICT_VERSION, /* expected n: the record has another version, or is not there */
+    STORE_OUTBOX_FULL,      /* STORE_OUTBOX_MAX events of this record are unconfirmed; nothing was written */
+    STORE_UNAVAILABLE,      /* error says why; the outcome may be unknown */
+};
+
+/* The only write; blocks until it is durable (a power cut after it loses nothing). Concurrent writes share a commit,
+ * each still succeeding or failing alone.
+ *   expected 0  inserts, with the claim if it is not ""
+ *   expected n  replaces the value of the record whose version is n; the claim is kept as it was
+ * record->version is the version that is written, greater than expected (expected + 1 for all but snapshots), and
+ * record->epoch its epoch. A replica's apply is the same write without an entry. Conflicts are looked for in the order
+ * id, claim, version. On STORE_DONE record->unconfirmed (and on an update record->claim) are set. `error` is filled
+ * for all results but STORE_DONE. */
+enum store_result store_write(struct store *store, const struct collection *collection, uint64_t expected,
+                              struct record *record, const void *value, const struct outbox_entry *entry,
+                              struct error *error) MUST_CHECK;
+
+/* One event that waits for the bus's confirmation. */
+struct outbox_item {
+    const struct collection *collection;
+    struct id id;
+    uint64_t version;
+    int64_t created; /* milliseconds since 1970 */
+    char subject[STORE_SUBJECT_MAX];
+    char *payload; /* NUL-terminated; owned by the page */
+    size_t length;
+};
+
+struct outbox_page {
+    size_t count;
+    struct outbox_item *items;
+    bool more;
+};
+
+#define OUTBOX_PAGE_INIT ((struct outbox_page){.count = 0})
+
+/* Which entries to read: those of one record (collection and id set), lowest version first; or, of all records, for
+ * each record its lowest unconfirmed entry if it was created at or before `created_until`, oldest first. */
+struct outbox_query {
+    const struct collection *collection; /* NULL: all */
+    struct id id;
+    int64_t created_until; /* milliseconds since 1970; ignored for one record */
+    size_t limit;          /* 1 to STORE_LIMIT_MAX */
+    size_t bytes;          /* stop after this much payload (at least one item is returned); 0: no bound */
+};
+
+bool store_outbox_read(struct store *store, const struct outbox_query *query, struct outbox_page *ret_page,
+                       struct error *error) MUST_CHECK;
+void outbox_page_done(struct outbox_page *page);
+
+struct outbox_key {
+    const struct collection *collection;
+    struct id id;
+    uint64_t version;
+};
+
+/* Removes exactly these; ones that are gone already are fine. Durable when it returns, or lost together with the
+ * process, which only means that they are published again. */
+bool store_outbox_remove(struct store *store, const struct outbox_key *keys, size_t count,
+                         struct error *error) MUST_CHECK;
+/* How many events wait, and the creation time of the oldest (0: none). */
+bool store_outbox_count(struct store *store, uint64_t *ret_count, int64_t *ret_oldest, struct error *error) MUST_CHECK;
+
+#endif
