@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The event bus: subjects that keep their messages, durable queue groups, acknowledgement by hand, and signals that
+ * may be lost. One interface for every engine.
+ *
+ * The caller says what it wants (subscriptions are desired state); a supervisor connects, reconnects for ever with
+ * backoff and jitter, and subscribes again. Messages are delivered at least once, in no guaranteed order. */
+#ifndef TURNSTILE_BUS_BUS_H
+#define TURNSTILE_BUS_BUS_H
+
+#include "common/base/buffer.h"
+#include "common/base/error.h"
+
+enum {
+    BUS_SUBJECT_MAX = 64,      /* bytes, with the NUL; [a-z0-9:_-]+ */
+    BUS_NAME_MAX = 64,         /* bytes of a durable, queue group or client id, with the NUL */
+    BUS_MESSAGE_ID_MAX = 96,   /* bytes, with the NUL */
+    BUS_MESSAGE_MAX = 1000000, /* bytes that can be published: just under NATS' default max_payload of 1 MiB */
+    BUS_SUBSCRIPTIONS_MAX = 64,
+    BUS_SIGNAL_MAX = 512,      /* bytes of a signal */
+};
+
+struct bus;
+
+enum bus_state {
+    BUS_CONNECTING, /* or waiting to try again */
+    BUS_UP,         /* connected, all subscriptions made */
+    BUS_CLOSED,
+};
+
+struct bus_config {
+    const char *uri;       /* stan://[user:password@]host:port[,host:port…]/cluster-id; copied */
+    const char *client_id; /* [a-zA-Z0-9_-]+; unique on the bus; copied */
+    size_t publish_limit;  /* publishes in flight, 1 to 8192 */
+    /* Called from a bus thread after every change of state, never two at a time; must not block. May be NULL. */
+    void (*state_changed)(struct bus *bus, enum bus_state state, void *context);
+    void *context;
+};
+
+/* Returns at once; connecting goes on in the background, and what goes wrong there is logged, with what happens next
+ * ("…, retrying in 2.1 s"). ERROR_INVALID: the URI or client id is malformed. The caller must have blocked SIGTERM and
+ * SIGINT before, since the engine's threads inherit the mask. Everything below is thread-safe. */
+bool bus_open(const struct bus_config *config, struct bus **ret_bus, struct error *error) MUST_CHECK;
+/* For the configuration's check. */
+bool bus_uri_valid(const char *uri);
+bool bus_client_id_valid(const char *client_id);
+enum bus_state bus_state(const struct bus *bus);
+/* Waits until the state is BUS_UP; false on timeout. */
+bool bus_wait_up(struct bus *bus, int64_t timeout_ms);
+
+/* ---- receiving ---- */
+
+/* A message that was received. Ends with bus_ack or bus_drop, by any thread, before bus_close returns. */
+struct delivery;
+
+const char *delivery_subject(const struct delivery *delivery);
+const char *delivery_data(const struct delivery *delivery); /* NUL-terminated; may hold NULs */
+size_t delivery_length(const struct delivery *delivery);
+uint64_t delivery_sequence(const struct delivery *delivery); /* of the subject on STAN, of the stream on JetStream */
+int64_t delivery_time(const struct delivery *delivery);      /* when the bus stored it, ms since 1970 */
+bool delivery_redelivered(const struct delivery *delivery);
+
+/* Acknowledges and frees. No-op on the wire if the connection that it came by is gone (it will be redelivered), or if
+ * the subscription acknowledges by itself. */
+void bus_ack(struct delivery *delivery);
+/* Frees without acknowledging: the bus delivers it again after the ack wait. */
+void bus_drop(struct delivery *delivery);
+/* Asks the bus to wait longer before it delivers again, where the engine can (JetStream); else does nothing. */
+void bus_extend(struct delivery *delivery);
+
+enum bus_start {
+    BUS_START_NEW,           /* what is published from now on */
+    BUS_START_ALL,           /* everything there is */
+    BUS_START_LAST_RECEIVED, /* the last message, and what follows */
+    BUS_START_SEQUENCE,
+    BUS_START_TIME,
+};
+
+/* Texts are copied. */
+struct subscription {
+    const char *subject;
+    const char *queue_group; /* NULL: every subscriber gets everything */
+    const char *durable;     /* NULL: the position ends with the subscription */
+    enum bus_start start;    /* used only when the durable is new */
+    uint64_t start_sequence;
+    int64_t start_time;      /* ms since 1970 */
+    bool acknowledge_by_engine; /* true: no bus_ack needed (the bus takes it as done when it hands it over) */
+    int64_t ack_wait_ms;     /* at least 1000, whole seconds */
+    size_t in_flight;        /* unacknowledged messages at once, 1 to 1024 */
+};
+
+/* Runs on the subscription's own thread, one at a time; must not block for long, may ack later. Owns the delivery. */
+typedef void bus_receive(struct delivery *delivery, void *context);
+
+/* Adds to the desired subscriptions; made now if connected, else when it is. A refusal by the server is logged and
+ * tried again with every reconnect. */
+bool bus_subscribe(struct bus *bus, const struct subscription *subscription, bus_receive *receive, void *context,
+                   struct error *error) MUST_CHECK;
+
+/* ---- publishing ---- */
+
+/* Runs exactly once for each accepted publish, on a bus thread, also at close (false). Must not block or publish.
+ * stored: the bus has the message durably. Not stored: unknown, publish it again. */
+typedef void bus_confirmed(bool stored, void *context);
+
+/* Never blocks. False if the bus is not up, or publish_limit are in flight; then `confirmed` is not called. Publishes of
+ * one thread arrive in their order as long as each is confirmed as stored. `data` is copied. `message_id`, where the
+ * engine can use it, makes a repeated publish count once. */
+bool bus_publish(struct bus *bus, const char *subject, const char *message_id, const void *data, size_t length,
+                 bus_confirmed *confirmed, void *context) MUST_CHECK;
+
+/* Publishes and waits for the confirmation. ERROR_UNAVAILABLE: not confirmed in time, it may be stored or not. */
+bool bus_publish_wait(struct bus *bus, const char *subject, const char *message_id, const void *data, size_t length,
+                      int64_t timeout_ms, struct error *error) MUST_CHECK;
+
+/* ---- signals: between processes, at most once, not stored ---- */
+
+typedef void bus_signalled(const void *data, size_t length, void *context);
+
+/* Everyone who listens to the topic gets it, the sender included; lost when the bus is away. Topics: [a-z0-9._-]+ */
+void bus_signal(struct bus *bus, const char *topic, const void *data, size_t length);
+bool bus_on_signal(struct bus *bus, const char *topic, bus_signalled *receive, void *context, struct error *error) MUST_CHECK;
+
+/* ---- stopping ---- */
+
+/* No further message is handed to a receive function once this returns (those that wait in the engine are left to be
+ * redelivered); acks, drops and publishes still work. */
+void bus_stop_receiving(struct bus *bus);
+/* Ends the connection without unsubscribing durables, so that the server drops the client at once; waits up to
+ * `timeout_ms` for publishes in flight to be confirmed, then fails them. All deliveries must have ended. */
+void bus_close(struct bus **bus, int64_t timeout_ms);
+
+#endif
