@@ -11,7 +11,7 @@ http_SOURCES :=
 auth_SOURCES :=
 store_SOURCES :=
 bus_SOURCES :=
-events_SOURCES :=
+events_SOURCES := catalogue.c entities.c
 service_SOURCES :=
 MODULES := base schema http auth store bus events service
 
@@ -23,7 +23,8 @@ service_orders_SOURCES :=
 TOOLS := eventctl
 tool_eventctl_SOURCES :=
 
-# Each is a program of its own: tests/unit/<name>.c, tests/contract/<name>.c
+# Each is a program of its own: tests/unit/<name>.c, tests/contract/<name>.c. What one needs besides the library, it
+# names: <name>_WITH := services/orders/order.c
 UNIT_TESTS :=
 CONTRACT_TESTS :=
 
@@ -37,10 +38,16 @@ LIBRARIES := -lnats -lpthread
 
 SAN ?=
 V ?=
+ONLY ?=
+ifneq ($(filter-out address thread undefined,$(SAN)),)
+$(error SAN is one of address, thread, undefined; not "$(SAN)")
+endif
 ifeq ($(origin CC),default)
 CC := gcc
 endif
+PYTHON ?= /usr/bin/python3
 VARIANT ?= $(or $(SAN),release)
+TEST_VARIANT := $(or $(SAN),test)
 BUILD ?= build/$(VARIANT)
 
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wcast-qual -Wvla -Wformat=2 \
@@ -49,69 +56,148 @@ WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wca
 ifdef WERROR
 WARNINGS += -Werror
 endif
-CPPFLAGS += -I. -D_GNU_SOURCE -DNATS_HAS_STREAMING -DTURNSTILE_VERSION='"$(VERSION)"' -MMD -MP
-CFLAGS_ALL = -std=c17 -g $(OPTIMIZE) $(WARNINGS) $(HARDENING) $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null) $(CFLAGS)
-LDFLAGS_ALL = $(LINK_HARDENING) $(LDFLAGS)
-LDLIBS_ALL = $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) $(LIBRARIES)
-
+DEFINES := -I. -D_GNU_SOURCE -DNATS_HAS_STREAMING -DTURNSTILE_VERSION='"$(VERSION)"'
+OPTIMIZE := -O2
 HARDENING := -fPIE -fstack-protector-strong -fstack-clash-protection
 LINK_HARDENING := -pie -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,--as-needed
-OPTIMIZE := -O2
 ifneq ($(VARIANT),release)
-CPPFLAGS += -DTURNSTILE_FAILPOINTS
+DEFINES += -DTURNSTILE_FAILPOINTS
 endif
 ifeq ($(SAN),address)
-HARDENING += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 OPTIMIZE := -O1
 else ifeq ($(SAN),thread)
-HARDENING += -fsanitize=thread -fno-omit-frame-pointer
+SANITIZE := -fsanitize=thread -fno-omit-frame-pointer
 OPTIMIZE := -O1
 else ifeq ($(SAN),undefined)
-HARDENING += -fsanitize=undefined -fno-sanitize-recover=undefined
+SANITIZE := -fsanitize=undefined -fno-sanitize-recover=undefined
 OPTIMIZE := -O1
 else
-CPPFLAGS += -D_FORTIFY_SOURCE=2
+DEFINES += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 endif
 
-ifndef V
+# CPPFLAGS, CFLAGS and LDFLAGS are the user's, and come last so that they win.
+COMPILE_FLAGS := -std=c17 -g $(OPTIMIZE) $(DEFINES) $(WARNINGS) $(HARDENING) $(SANITIZE) \
+  $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null) $(CPPFLAGS) $(CFLAGS)
+LINK_FLAGS := -g $(OPTIMIZE) $(HARDENING) $(SANITIZE) $(LINK_HARDENING) $(CFLAGS) $(LDFLAGS)
+LINK_LIBRARIES := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) $(LIBRARIES)
+
+export ASAN_OPTIONS ?= halt_on_error=1:abort_on_error=1:detect_stack_use_after_return=1:strict_string_checks=1
+export UBSAN_OPTIONS ?= halt_on_error=1:abort_on_error=1:print_stacktrace=1
+export TSAN_OPTIONS ?= halt_on_error=1:abort_on_error=1:second_deadlock_stack=1
+
+ifeq ($(V),)
 Q := @
 say = @printf '  %-6s %s\n' "$(1)" "$(2)"
 endif
 
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+# As many jobs as there are cores, unless -j said otherwise. Only recipes can see what -j said.
+JOBS = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
+.SUFFIXES:
+.DELETE_ON_ERROR:
+
+# ---- what people say -----------------------------------------------------------------------------------------
+# Each of these installs first and then runs make again: what pkg-config knows may just have been installed.
+
+.PHONY: build deps up down test lint format clean help
+build: deps ## build the services and tools (build/release)
+	@$(MAKE) $(JOBS) programs
+
+deps: ## install what is missing: Debian packages, NATS Streaming into .deps/
+	@infra/local/deps.sh
+
+up: build ## run everything on this machine until Ctrl-C; DETACH=1 returns when ready
+	@exec env TURNSTILE_BUILD=$(BUILD) $(PYTHON) -B infra/local/run.py up
+
+down: ## stop what `make up DETACH=1` started
+	@exec $(PYTHON) -B infra/local/run.py down
+
+test: deps ## run the unit, contract and integration tests
+	@$(MAKE) $(JOBS) VARIANT=$(TEST_VARIANT) run-tests
+
+lint: build ## check formatting, layers, banned functions, headers, shell scripts, documentation
+	@$(PYTHON) -B infra/lint/selftest.py
+	@$(PYTHON) -B infra/lint/lint.py --build $(BUILD) --services "$(SERVICES)" --cc "$(CC)" --flags '$(subst ','\'',$(COMPILE_FLAGS))'
+
+format: ## format all C files as .clang-format says
+	@find common services tools tests examples -name '*.[ch]' 2>/dev/null | xargs clang-format -i
+
+clean: ## remove build/ (not .deps/, nor what runs in run/)
+	rm -rf build
+
+help: ## this list
+	@echo 'Turnstile $(VERSION). Targets:'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' Makefile | sort | expand -t 12
+	@printf '%s\n' 'Variables, given as `make up SCALE=2` or in the environment:' \
+	  '  V=1                    show the commands' \
+	  '  WERROR=1               warnings are errors' \
+	  '  SAN=address|thread|undefined  build and test with a sanitizer (thread: no integration tests)' \
+	  '  ONLY=word              test: only programs and integration tests whose name contains it' \
+	  '  DETACH=1               up: return when ready' \
+	  '  SCALE=1                up: instances of each service' \
+	  '  RUN_DIR=run            up, down: where pid files, logs, stores and the key are kept' \
+	  '  HTTP_PORT=8080 NATS_PORT=4222 NATS_MONITOR_PORT=8222  up: the ports' \
+	  'Whatever else is set reaches the services: ORDER_HOLD_SECONDS=60 make up'
+
+# ---- how files come about ------------------------------------------------------------------------------------
+
+# A program whose list of sources is empty is not built.
+with_sources = $(foreach name,$(1),$(if $($(2)_$(name)_SOURCES),$(name)))
 COMMON_OBJECTS := $(foreach module,$(MODULES),$(addprefix $(BUILD)/common/$(module)/,$($(module)_SOURCES:.c=.o)))
 COMMON_LIBRARY := $(BUILD)/libturnstile.a
-PROGRAMS := $(addprefix $(BUILD)/,$(SERVICES) $(TOOLS))
+PROGRAMS := $(addprefix $(BUILD)/,$(call with_sources,$(SERVICES),service) $(call with_sources,$(TOOLS),tool))
 UNIT_PROGRAMS := $(addprefix $(BUILD)/tests/unit/,$(UNIT_TESTS))
 CONTRACT_PROGRAMS := $(addprefix $(BUILD)/tests/contract/,$(CONTRACT_TESTS))
 
-.PHONY: all build
-all: build
-build: $(PROGRAMS)
+.PHONY: programs unit-programs contract-programs run-tests FORCE
+programs: $(PROGRAMS)
+unit-programs: $(UNIT_PROGRAMS)
+contract-programs: $(CONTRACT_PROGRAMS)
+run-tests: $(PROGRAMS) $(UNIT_PROGRAMS) $(CONTRACT_PROGRAMS)
+	@exec $(PYTHON) -B tests/run.py --build $(BUILD) $(if $(SAN),--sanitizer $(SAN)) $(if $(ONLY),--only '$(ONLY)') \
+	  $(if $(V),--verbose) $(UNIT_PROGRAMS) $(CONTRACT_PROGRAMS)
 
-$(BUILD)/%.o: %.c
+# Two stamps that change when their text does: objects follow the flags they are compiled with, the library and the
+# programs follow the flags and the lists of what is linked.
+define stamp
+$(1): export STAMP := $(2)
+$(1): FORCE
+	@mkdir -p $$(@D)
+	@printenv STAMP | cmp -s - $$@ || printenv STAMP > $$@
+endef
+COMPILE_STAMP := $(BUILD)/compile-flags
+LINK_STAMP := $(BUILD)/link-flags
+$(eval $(call stamp,$(COMPILE_STAMP),$$(CC) $$(COMPILE_FLAGS)))
+$(eval $(call stamp,$(LINK_STAMP),$$(CC) $$(LINK_FLAGS) $$(LINK_LIBRARIES) $$(COMMON_OBJECTS) $$(foreach list,$$(filter service_% tool_% %_WITH,$$(.VARIABLES)),$$($$(list)))))
+
+$(BUILD)/%.o: %.c $(COMPILE_STAMP)
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) -c -o $@ $<
+	$(Q)$(CC) $(COMPILE_FLAGS) -MMD -MP -c -o $@ $<
 
-$(COMMON_LIBRARY): $(COMMON_OBJECTS)
+$(COMMON_LIBRARY): $(COMMON_OBJECTS) $(LINK_STAMP)
 	$(call say,AR,$@)
-	$(Q)rm -f $@ && ar rcs $@ $^
+	$(Q)rm -f $@ && ar rcs $@ $(filter %.o,$^)
+
+define link
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LINK_FLAGS) -o $@ $(filter %.o,$^) $(COMMON_LIBRARY) $(1) $(LINK_LIBRARIES)
+endef
 
 define program
-$(BUILD)/$(1): $(addprefix $(BUILD)/$(2)/,$($(3)_SOURCES:.c=.o)) $(COMMON_LIBRARY)
-	$$(call say,LINK,$$@)
-	$$(Q)$$(CC) $$(CFLAGS_ALL) $$(LDFLAGS_ALL) -o $$@ $$^ $$(LDLIBS_ALL)
+$(BUILD)/$(1): $(addprefix $(BUILD)/$(2)/,$($(3)_SOURCES:.c=.o)) $(COMMON_LIBRARY) $(LINK_STAMP)
+	$$(call link)
 endef
 $(foreach name,$(SERVICES),$(eval $(call program,$(name),services/$(name),service_$(name))))
 $(foreach name,$(TOOLS),$(eval $(call program,$(name),tools/$(name),tool_$(name))))
 
-# A test links the library, cmocka, and what it names in <name>_WITH (objects of a service's rules).
-$(UNIT_PROGRAMS) $(CONTRACT_PROGRAMS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(COMMON_LIBRARY)
-	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ $(LDLIBS_ALL) -lcmocka
-
-.PHONY: unit-programs contract-programs
-unit-programs: $(UNIT_PROGRAMS)
-contract-programs: $(CONTRACT_PROGRAMS)
+define test_program
+$(BUILD)/tests/$(1): $(patsubst %.c,$(BUILD)/%.o,tests/$(1).c $($(notdir $(1))_WITH)) $(COMMON_LIBRARY) $(LINK_STAMP)
+	$$(call link,-lcmocka)
+endef
+$(foreach name,$(UNIT_TESTS),$(eval $(call test_program,unit/$(name))))
+$(foreach name,$(CONTRACT_TESTS),$(eval $(call test_program,contract/$(name))))
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
