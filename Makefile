@@ -5,7 +5,7 @@ VERSION := 0.1.0
 
 # ---- what is built: explicit lists ---------------------------------------------------------------------------
 
-base_SOURCES := buffer.c clock.c config.c encoding.c error.c failpoint.c hashmap.c id.c log.c memory.c queue.c text.c
+base_SOURCES := buffer.c clock.c config.c encoding.c error.c failpoint.c hashmap.c id.c log.c memory.c queue.c text.c text_fold.c
 schema_SOURCES := choice.c document.c errors.c json_schema.c money.c print.c table.c
 http_SOURCES :=
 auth_SOURCES :=

@@ -7,7 +7,8 @@
 
 #include "common/base/compiler.h"
 
-/* data is NUL-terminated whenever length > 0; NULL while empty. Start from BUFFER_INIT(limit). */
+/* data is NUL-terminated whenever it is not NULL, which it is until something is appended. Start from
+ * BUFFER_INIT(limit). */
 struct buffer {
     char *data;
     size_t length;   /* bytes, without the NUL */
@@ -31,7 +32,7 @@ void buffer_append_json_string(struct buffer *buffer, const char *text, size_t l
 /* The content as a C string: "" while empty. Borrowed until the next append. */
 const char *buffer_text(const struct buffer *buffer);
 
-void buffer_clear(struct buffer *buffer); /* keeps the memory */
+void buffer_clear(struct buffer *buffer); /* keeps the memory; `overflowed` is cleared as well */
 void buffer_done(struct buffer *buffer);  /* frees it; usable with CLEANUP */
 
 #endif

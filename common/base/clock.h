@@ -25,7 +25,8 @@ int64_t clock_monotonic(const struct clock *clock); /* NULL: the system's */
 
 /* ISO 8601, UTC, milliseconds. Years 1970 to 9999; outside, the nearer end. */
 void clock_to_text(int64_t milliseconds, char ret_text[static CLOCK_TEXT_SIZE]);
-/* Accepts "YYYY-MM-DDThh:mm:ss[.fraction](Z|±hh:mm)"; the fraction is cut to milliseconds. */
+/* Accepts "YYYY-MM-DDThh:mm:ss[.fraction](Z|±hh:mm)"; the fraction is cut to milliseconds. False for dates that
+ * are in no calendar, leap seconds, and moments that clock_to_text could not print. */
 bool clock_from_text(const char *text, int64_t *ret_milliseconds) MUST_CHECK;
 
 /* The CLOCK_MONOTONIC moment `milliseconds` from now, for pthread_cond_clockwait and the like. */

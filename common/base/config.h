@@ -9,13 +9,13 @@
 #include "common/base/compiler.h"
 
 enum {
-    CONFIG_TEXT_MAX = 512,      /* bytes of a value, with the NUL */
-    CONFIG_PROBLEMS_MAX = 64,   /* problems reported at once */
-    CONFIG_EXIT_STATUS = 78,    /* EX_CONFIG of sysexits.h */
+    CONFIG_TEXT_MAX = 512,    /* bytes of a value, with the NUL */
+    CONFIG_PROBLEMS_MAX = 64, /* problems reported at once */
+    CONFIG_EXIT_STATUS = 78,  /* EX_CONFIG of sysexits.h */
 };
 
 enum config_type {
-    CONFIG_TEXT,    /* char[CONFIG_TEXT_MAX]; min and max are lengths in bytes */
+    CONFIG_TEXT,    /* char[CONFIG_TEXT_MAX]; min and max are lengths in bytes, max 0: what fits */
     CONFIG_INTEGER, /* int64_t; min and max are values */
     CONFIG_BOOLEAN, /* bool: true|false|1|0|yes|no */
     CONFIG_SECRET,  /* as TEXT, printed as "(set)"; never has a default */
@@ -38,7 +38,8 @@ struct config_option {
 
 /* Reads every variable of `options` into `ret_settings`. Returns the number of problems; each is one line in
  * `problems` (caller closes; e.g. stderr): "JWT_KEY: missing: at least 32 bytes; make one with: openssl rand -hex 32".
- * An empty variable counts as unset. Values of secrets are never printed. */
+ * An empty variable counts as unset. Values of secrets are never printed. With problems, the settings are not to be
+ * used. Not thread-safe, as the environment is not. */
 size_t config_load(const struct config_option *options, void *ret_settings, FILE *problems);
 
 /* The table as --help shows it: name, type and range, default, help. */

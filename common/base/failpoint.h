@@ -5,7 +5,8 @@
  *   FAILPOINTS=orders.effect.before_write=stop,store.commit=fail:3
  *
  * Actions: stop (SIGSTOP to the own process), kill (SIGKILL), sleep:<ms>, fail (failpoint() returns true).
- * fail and the others take an optional count: after that many times the failpoint is off; `stop` is once by default. */
+ * Each takes an optional count behind it (fail:3, sleep:50:2): after that many times the failpoint is off. Without
+ * one it stays on, except `stop`, which is once: a process that is continued goes on. */
 #ifndef TURNSTILE_BASE_FAILPOINT_H
 #define TURNSTILE_BASE_FAILPOINT_H
 

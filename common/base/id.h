@@ -15,11 +15,11 @@ struct id {
 };
 
 /* Makes new ids: 4 bytes of seconds, 5 random bytes of the process, 3 bytes of a counter that starts at random.
- * Thread-safe. Tests inject a source with a fixed clock and seed. */
+ * Thread-safe. `clock` is borrowed, NULL is the system's. Tests inject a source with a fixed clock and seed. */
 struct id_source;
-struct id_source *id_source_new(const struct clock *clock);                   /* random */
+struct id_source *id_source_new(const struct clock *clock);                       /* random */
 struct id_source *id_source_new_seeded(const struct clock *clock, uint64_t seed); /* repeatable */
-void id_source_free(struct id_source **source);                               /* NULL inside is fine */
+void id_source_free(struct id_source **source);                                   /* NULL inside is fine */
 struct id id_new(struct id_source *source);
 
 /* Exactly 24 hex digits; upper case is folded. False leaves *ret_id as it was. */

@@ -9,7 +9,8 @@ enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARNING, LOG_LEVEL_E
 enum log_format { LOG_FORMAT_HUMAN, LOG_FORMAT_JSON };
 
 enum {
-    LOG_ENTRY_MAX = 4096, /* bytes of one entry; longer ones are cut */
+    LOG_ENTRY_MAX = 4096, /* bytes of one entry; longer ones are cut, and end in "…" */
+    LOG_CONTEXT_MAX = 64, /* bytes of an id or trace in the context, without the NUL; longer ones are cut */
 };
 
 /* Call once, before other threads start; `service` is borrowed for the life of the process.
@@ -22,15 +23,15 @@ void log_init(const char *service, enum log_level level, enum log_format format)
  *   json   {"time":"…","level":"info","service":"tickets","id":"…","trace":"…","message":"…"} */
 void log_write(enum log_level level, const char *format, ...) PRINTF_LIKE(2, 3);
 
-#define log_debug(...) log_write(LOG_LEVEL_DEBUG, __VA_ARGS__)
-#define log_info(...) log_write(LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_debug(...)   log_write(LOG_LEVEL_DEBUG, __VA_ARGS__)
+#define log_info(...)    log_write(LOG_LEVEL_INFO, __VA_ARGS__)
 #define log_warning(...) log_write(LOG_LEVEL_WARNING, __VA_ARGS__)
-#define log_error(...) log_write(LOG_LEVEL_ERROR, __VA_ARGS__)
+#define log_error(...)   log_write(LOG_LEVEL_ERROR, __VA_ARGS__)
 
 bool log_enabled(enum log_level level);
 
 /* The request or event that this thread works on, printed with every entry until it is replaced.
- * Both texts are copied (64 bytes each); NULL or "" clears. */
+ * Both texts are copied (LOG_CONTEXT_MAX bytes each); NULL or "" clears. */
 void log_set_context(const char *id, const char *trace);
 const char *log_context_id(void);    /* borrowed, this thread's; "" if none */
 const char *log_context_trace(void); /* borrowed, this thread's; "" if none */

@@ -5,6 +5,10 @@
 
 #include "common/base/compiler.h"
 
+enum {
+    TEXT_ESCAPED_MAX = 16, /* bytes of one character that text_escape_next escaped, without the NUL */
+};
+
 /* Copies with the terminating NUL into `size` bytes; false, with an empty string in `ret`, if it does not fit. */
 bool text_copy(char *ret, size_t size, const char *text) MUST_CHECK;
 /* The same, cutting what does not fit (never within a UTF-8 sequence): for messages and logs. */
@@ -16,6 +20,11 @@ bool text_starts_with(const char *text, const char *prefix);
 
 /* RFC 3629: no surrogates, no overlong forms, nothing above U+10FFFF. NUL bytes are valid UTF-8. */
 bool text_is_utf8(const char *text, size_t length);
+/* The first code point; returns how many bytes it takes, 0 if they are not UTF-8 (as above) or `length` is 0. */
+size_t text_decode_utf8(const char *text, size_t length, uint32_t *ret_code_point) MUST_CHECK;
+/* Copies the first character for a log or a message: as it is, or its bytes as \xNN if it is a control character, a
+ * line separator (U+2028, U+2029) or no UTF-8. Returns how many bytes of `text` that were, at least 1; `length` > 0. */
+size_t text_escape_next(const char *text, size_t length, char ret_piece[static TEXT_ESCAPED_MAX + 1]);
 /* Code points in valid UTF-8. */
 size_t text_length_utf8(const char *text, size_t length);
 /* True if there is a C0 or C1 control character or DEL (U+0000–U+001F, U+007F–U+009F). Valid UTF-8 in. */
