@@ -6,7 +6,7 @@ VERSION := 0.1.0
 # ---- what is built: explicit lists ---------------------------------------------------------------------------
 
 base_SOURCES := buffer.c clock.c config.c encoding.c error.c failpoint.c hashmap.c id.c log.c memory.c queue.c text.c text_fold.c
-schema_SOURCES := choice.c document.c errors.c json_schema.c money.c print.c table.c
+schema_SOURCES := check.c document.c email.c errors.c json_schema.c money.c print.c table.c
 http_SOURCES :=
 auth_SOURCES :=
 store_SOURCES :=
