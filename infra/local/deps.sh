@@ -1,0 +1,146 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Installs what building, testing and running Turnstile needs: Debian's packages, and NATS Streaming into .deps/bin.
+# With nothing to do it says nothing and takes a moment. It leaves no system service running or enabled.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+readonly PACKAGES=(
+    # to build
+    gcc make pkg-config libc6-dev libmicrohttpd-dev libjansson-dev libjwt-dev libnats-dev libsqlite3-dev
+    libsodium-dev libcurl4-openssl-dev libssl-dev
+    # to test and to lint
+    libcmocka-dev python3 python3-pytest sqlite3 curl clang-format cppcheck shellcheck binutils
+)
+readonly BROKER_MODULE=github.com/nats-io/nats-streaming-server
+readonly BROKER_VERSION=0.25.6
+readonly BROKER=.deps/bin/nats-streaming-server
+readonly BUILD_SECONDS_MAX=900
+readonly POLICY=/usr/sbin/policy-rc.d
+
+say() { printf 'deps: %s\n' "$*" >&2; }
+fail() {
+    say "$@"
+    exit 1
+}
+
+has_package() { dpkg-query -W -f='${db:Status-Abbrev}' "$1" 2>/dev/null | grep -q '^.i'; }
+has_broker() { [[ $("$BROKER" --version 2>/dev/null) == *"version $BROKER_VERSION,"* ]]; }
+# Another flavour of nginx, or one from elsewhere, will do.
+has_nginx() { PATH=$PATH:/usr/sbin:/usr/local/sbin command -v nginx >/dev/null; }
+# Debian's own Go is enough, and so is any other that is not older.
+has_go() { command -v go >/dev/null; }
+
+# Prints the packages that are missing, one a line.
+missing_packages() {
+    local installed
+    # dpkg-query complains of the unknown ones: not listed is missing.
+    installed=$(dpkg-query -W -f='${db:Status-Status} ${Package}\n' "${PACKAGES[@]}" 2>/dev/null |
+        sed -n 's/^installed //p' || true)
+    printf '%s\n' "${PACKAGES[@]}" | grep -vxF -e "$installed" || true
+    has_nginx || echo nginx
+    has_broker || has_go || echo golang-go
+}
+
+as_root() {
+    if ((EUID == 0)); then
+        "$@"
+    else
+        sudo "$@"
+    fi
+}
+
+check_system() {
+    if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
+        fail "only Debian 12 is supported. Elsewhere, install what these Debian packages hold:" \
+            "${PACKAGES[*]} nginx, and golang-go to build NATS Streaming"
+    fi
+    grep -qx 'VERSION_CODENAME=bookworm' /etc/os-release ||
+        say "this is not Debian 12, which alone is supported; trying all the same"
+}
+
+# Debian starts and enables a service when its package is installed; policy-rc.d is how one says no to the start.
+made_policy=
+remove_policy() {
+    [[ -z $made_policy ]] || as_root rm -f "$POLICY"
+    made_policy=
+}
+forbid_service_starts() {
+    [[ ! -e $POLICY ]] || return 0
+    trap remove_policy EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+    made_policy=yes
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$POLICY" >/dev/null
+    as_root chmod 755 "$POLICY"
+}
+
+# Only for an nginx that we brought: it must not come up with the machine, next to somebody's web server.
+disable_nginx_service() {
+    if [[ -d /run/systemd/system ]]; then
+        as_root systemctl disable --quiet --now nginx.service || say "could not disable Debian's nginx.service"
+    fi
+    as_root update-rc.d nginx disable >/dev/null 2>&1 || say "could not disable Debian's /etc/init.d/nginx"
+    as_root rm -f /etc/systemd/system/multi-user.target.wants/nginx.service
+}
+
+apt() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 -o Acquire::Retries=2 "$@" \
+        </dev/null >>.deps/apt.log 2>&1
+}
+
+install_packages() {
+    local missing=("$@") updated=yes
+    ((EUID == 0)) || command -v sudo >/dev/null ||
+        fail "packages are missing, and this is neither root nor is there sudo. As root: apt-get install ${missing[*]}"
+    say "installing ${#missing[@]} Debian packages: ${missing[*]}"
+    : >.deps/apt.log
+    forbid_service_starts
+    apt update || updated=
+    apt install --no-install-recommends "${missing[@]}" || true
+    remove_policy
+    if [[ " ${missing[*]} " == *" nginx "* ]] && has_package nginx; then
+        disable_nginx_service
+    fi
+    mapfile -t missing < <(missing_packages)
+    ((${#missing[@]})) || return 0
+    say "the last words of apt-get (all of them: .deps/apt.log):"
+    tail -n 12 .deps/apt.log | sed 's/^/    /' >&2
+    [[ $updated ]] || say "apt-get update failed: the package lists could not be fetched"
+    fail "apt-get install did not install: ${missing[*]}"
+}
+
+# Go's caches stay inside .deps, and are removed when the program is built: they are twenty times its size.
+install_broker() {
+    local module=$BROKER_MODULE@v$BROKER_VERSION
+    say "building NATS Streaming $BROKER_VERSION with $(go version | cut -d ' ' -f 3)"
+    if ! timeout "$BUILD_SECONDS_MAX" env GOBIN="$PWD/.deps/bin" GOPATH="$PWD/.deps/go" GOMODCACHE="$PWD/.deps/go/mod" \
+        GOCACHE="$PWD/.deps/go/cache" GOFLAGS="${GOFLAGS:-} -modcacherw" go install "$module" \
+        </dev/null >.deps/go.log 2>&1 || ! has_broker; then
+        say "the last words of go install (all of them: .deps/go.log):"
+        tail -n 12 .deps/go.log | sed 's/^/    /' >&2
+        fail "go install $module failed; GOPROXY is $(go env GOPROXY)"
+    fi
+    rm -rf .deps/go
+}
+
+main() {
+    local missing=()
+    if command -v dpkg-query >/dev/null; then
+        mapfile -t missing < <(missing_packages)
+        if ((${#missing[@]} == 0)) && has_broker; then
+            return 0
+        fi
+    fi
+    check_system
+    mkdir -p .deps/bin
+    exec 9>.deps/lock
+    flock 9
+    # Another make may have done it while this one waited.
+    mapfile -t missing < <(missing_packages)
+    ((${#missing[@]} == 0)) || install_packages "${missing[@]}"
+    has_broker || install_broker
+    say "all there"
+}
+
+main
