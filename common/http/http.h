@@ -53,6 +53,9 @@ struct route {
  * signed in. Called on I/O threads: must not block. */
 typedef bool http_authenticate(const char *bearer, const char *cookie, struct http_identity *ret_identity, void *context);
 
+/* Told of each answer, on the thread that gave it; must not block. `route` is NULL if no route was found. */
+typedef void http_observer(const struct route *route, unsigned status, int64_t microseconds, void *context);
+
 struct http_config {
     const char *address;     /* "127.0.0.1", "0.0.0.0", "::" */
     uint16_t port;           /* 0: a free one */
@@ -66,7 +69,8 @@ struct http_config {
     http_authenticate *authenticate;
     void *authenticate_context;
     const char *session_cookie; /* name of the cookie handed to authenticate; borrowed */
-    void *context;              /* given to handlers */
+    http_observer *observer;    /* NULL: nobody */
+    void *context;              /* given to handlers and the observer */
 };
 
 /* Checks routes and addresses (ERROR_INVALID), binds and starts. A port that is taken: ERROR_CONFLICT, naming it. */
@@ -138,12 +142,13 @@ void http_respond_failure(struct http_request *request, const struct error *erro
 void http_respond_record(struct http_request *request, unsigned status, const struct table *table,
                          const struct record *head, const void *value);
 
-/* If-Match (RFC 9110 section 13.1.1). */
+/* If-Match and If-None-Match of a request that changes a record (RFC 9110 section 13.1), whose version is now
+ * `version`; 0: there is no such record. */
 enum http_precondition {
-    HTTP_PRECONDITION_NONE, /* no If-Match */
+    HTTP_PRECONDITION_NONE, /* the request has neither */
     HTTP_PRECONDITION_HOLDS,
-    HTTP_PRECONDITION_FAILED, /* 412; also for weak tags and for malformed ones */
+    HTTP_PRECONDITION_FAILED, /* answer 412; so are malformed ones, and weak tags in If-Match */
 };
-enum http_precondition http_if_match(const struct http_request *request, uint64_t version);
+enum http_precondition http_precondition(const struct http_request *request, uint64_t version);
 
 #endif
