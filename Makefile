@@ -12,20 +12,20 @@ auth_SOURCES := cache.c cookie.c password.c token.c
 store_SOURCES :=
 bus_SOURCES :=
 events_SOURCES := catalogue.c entities.c
-service_SOURCES :=
+service_SOURCES := health.c resource.c service.c settings.c
 MODULES := base schema http auth store bus events service
 
 SERVICES := auth tickets orders
 service_auth_SOURCES :=
-service_tickets_SOURCES :=
-service_orders_SOURCES :=
+service_tickets_SOURCES := listeners.c main.c routes.c ticket.c
+service_orders_SOURCES := listeners.c main.c order.c routes.c
 
 TOOLS := eventctl
 tool_eventctl_SOURCES :=
 
 # Each is a program of its own: tests/unit/<name>.c, tests/contract/<name>.c. What one needs besides the library, it
 # names: <name>_WITH := services/orders/order.c
-UNIT_TESTS :=
+UNIT_TESTS := base_buffer base_clock base_config base_encoding base_failpoint base_hashmap base_id base_log base_queue base_text auth_token
 CONTRACT_TESTS :=
 
 PACKAGES := libmicrohttpd jansson libjwt sqlite3 libsodium libcrypto

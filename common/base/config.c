@@ -82,7 +82,7 @@ static int64_t longest(const struct config_option *option)
     return option->max > 0 && option->max < CONFIG_TEXT_MAX ? option->max : CONFIG_TEXT_MAX - 1;
 }
 
-/* "an integer from 1 to 65535", "at least 32 bytes", and so on. */
+/* "1 to 65535", "at least 32 bytes", and so on. */
 static const char *describe_range(const struct config_option *option, char ret_text[static RANGE_SIZE])
 {
     switch (option->type) {
@@ -209,13 +209,16 @@ static bool parse_boolean(const char *value, bool *ret_boolean)
 
 static bool store_text(struct loader *loader, const struct config_option *option, const char *value, char *ret_text)
 {
-    size_t length = strlen(value);
-    if (length > (size_t)longest(option) || (int64_t)length < option->min) {
-        char range[RANGE_SIZE];
-        report(loader, option->name, "must have %s, not %zu", describe_range(option, range), length);
+    int64_t length = (int64_t)strlen(value);
+    if (length > longest(option)) {
+        report(loader, option->name, "must have at most %" PRId64 " bytes, not %" PRId64, longest(option), length);
         return false;
     }
-    memcpy(ret_text, value, length + 1);
+    if (length < option->min) {
+        report(loader, option->name, "must have at least %" PRId64 " bytes, not %" PRId64, option->min, length);
+        return false;
+    }
+    memcpy(ret_text, value, (size_t)length + 1);
     return true;
 }
 
