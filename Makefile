@@ -10,7 +10,7 @@ schema_SOURCES := check.c document.c email.c errors.c json_schema.c money.c prin
 http_SOURCES :=
 auth_SOURCES := cache.c cookie.c password.c token.c
 store_SOURCES :=
-bus_SOURCES :=
+bus_SOURCES := bus.c handle.c link.c probe.c publish.c receive.c supervisor.c uri.c stan/connect.c stan/driver.c stan/publish.c stan/subscribe.c
 events_SOURCES := catalogue.c entities.c
 service_SOURCES := health.c resource.c service.c settings.c
 MODULES := base schema http auth store bus events service
@@ -25,7 +25,7 @@ tool_eventctl_SOURCES :=
 
 # Each is a program of its own: tests/unit/<name>.c, tests/contract/<name>.c. What one needs besides the library, it
 # names: <name>_WITH := services/orders/order.c
-UNIT_TESTS := base_buffer base_clock base_config base_encoding base_failpoint base_hashmap base_id base_log base_queue base_text auth_token
+UNIT_TESTS := base_buffer base_clock base_config base_encoding base_failpoint base_hashmap base_id base_log base_queue base_text auth_token schema_fuzz schema_money schema_parse schema_print schema_table
 CONTRACT_TESTS :=
 
 PACKAGES := libmicrohttpd jansson libjwt sqlite3 libsodium libcrypto
