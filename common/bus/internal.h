@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The bus's own state, shared by the files of this folder; drivers see driver.h only.
+ *
+ * DESIGN
+ * One mutex per bus guards everything below; it is never held while a driver or a callback of the user runs. The bus is
+ * counted: the user holds it until bus_close, and every link as long as it lives, which may be longer if its thread
+ * hangs in the engine's library or a delivery is ended late. */
+#ifndef TURNSTILE_BUS_INTERNAL_H
+#define TURNSTILE_BUS_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "common/bus/driver.h"
+
+enum {
+    BUS_SIGNALS_QUEUED_MAX = 1024,     /* signals that wait to be sent; more are lost */
+    BUS_COMPLAINT_INTERVAL_MS = 10000, /* the same line is not logged again within this */
+    BUS_SUBSCRIBE_RETRY_MS = 5000,     /* after the server refused a subscription */
+    BUS_LINK_HANG_MS = 20000,          /* a call into the engine that takes longer is given up */
+    BUS_LINK_CLOSE_MS = 4000,          /* the same for the last ones, at bus_close */
+    BUS_LINKS_ABANDONED_MAX = 3,       /* hanging threads that are tolerated before no more are started */
+};
+
+/* Only the last line, since what alternates is news. */
+struct bus_complaint {
+    char text[ERROR_MESSAGE_MAX];
+    int64_t time;
+};
+
+struct bus {
+    atomic_uint references;
+    const struct bus_driver *driver;
+    struct bus_uri uri;
+    char client_id[BUS_NAME_MAX];
+    size_t publish_limit;
+    void (*state_changed)(struct bus *bus, enum bus_state state, void *context);
+    void *context;
+    pthread_t supervisor;
+
+    pthread_mutex_t mutex;
+    pthread_cond_t supervise; /* wakes the supervisor */
+    pthread_cond_t idle;      /* wakes those who wait for a state, or for callbacks to end */
+    enum bus_state state;
+    bool closing;           /* no more publishes */
+    bool ending;            /* the supervisor is to close the link and end */
+    bool receiving_stopped; /* by bus_stop_receiving */
+    struct bus_link *link;  /* a reference; NULL between two */
+    uint64_t generation;    /* of the newest link */
+    size_t host_index;      /* of the host to try next */
+    size_t abandoned;       /* links whose thread hangs */
+    size_t in_flight;       /* publications accepted whose `confirmed` has not returned */
+    size_t receiving;       /* receive functions at work */
+    struct bus_complaint complaint;
+    struct bus_desired *desired[BUS_SUBSCRIPTIONS_MAX];
+    size_t desired_count;
+    struct bus_listener *listeners[BUS_SUBSCRIPTIONS_MAX];
+    size_t listener_count;
+};
+
+enum bus_link_phase {
+    BUS_LINK_CONNECTING, /* or making its first subscriptions */
+    BUS_LINK_UP,
+    BUS_LINK_ENDED, /* takes nothing more, hands over nothing more */
+};
+
+/* What became of a desired subscription or listener on this link; the link's thread's own. */
+struct bus_link_row {
+    bool made;
+    int64_t retry_at; /* monotonic ms; after a refusal */
+};
+
+struct bus_link {
+    atomic_uint references;
+    struct bus *bus; /* a reference */
+    uint64_t generation;
+    struct bus_target target;
+    pthread_t thread;
+    _Atomic int64_t busy_since; /* monotonic ms of the call into the driver that is going on; 0: none */
+
+    /* Under the bus's mutex. */
+    pthread_cond_t wake;
+    enum bus_link_phase phase;
+    bool stop;                      /* end when what is queued has been sent */
+    bool lost;                      /* end now */
+    bool abandoned;                 /* nobody waits for the thread any more */
+    bool finished;                  /* the thread has nothing more to do */
+    char reason[ERROR_MESSAGE_MAX]; /* why it could not connect, or was lost */
+    struct bus_item *queue, **queue_end;
+    size_t signals_queued;
+    struct bus_publication *publications; /* in flight, any order */
+
+    /* The thread's own. */
+    void *connection;
+    struct bus_link_row subscriptions[BUS_SUBSCRIPTIONS_MAX];
+    struct bus_link_row listeners[BUS_SUBSCRIPTIONS_MAX];
+};
+
+struct bus_signal_item {
+    struct bus_item item;
+    char *topic;
+    size_t length;
+    char data[];
+};
+
+/* bus.c */
+void bus_retain(struct bus *bus);
+void bus_release(struct bus *bus);
+/* Logs "<text><next>" as a warning, unless it has just done so. Takes the mutex. */
+void bus_complain(struct bus *bus, const char *text, const char *next);
+
+/* supervisor.c: the body of the thread; the argument is the bus. */
+void *bus_supervise(void *bus);
+
+/* link.c */
+struct bus_link *bus_link_start(struct bus *bus);
+/* With the mutex held: asks the link to end once its queue is empty. */
+void bus_link_stop(struct bus_link *link);
+/* With the mutex held, true: what is queued is sent while the link lives. */
+bool bus_link_enqueue(struct bus_link *link, struct bus_item *item);
+/* Ends the link for everybody else: fails what is in flight. Without the mutex. */
+void bus_link_end(struct bus_link *link);
+
+/* publish.c. Both without the mutex; each ends one of the two references. */
+void bus_publication_finish(struct bus_publication *publication, bool stored);
+void bus_publication_release(struct bus_publication *publication);
+
+/* receive.c */
+void bus_delivery_free(struct delivery *delivery);
+
+#endif

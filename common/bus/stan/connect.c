@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Connecting to NATS Streaming, noticing that the connection is gone, and closing it.
+ *
+ * libnats would repair a broken NATS connection by itself, and the streaming layer would go on over it if the server
+ * still knew the client. That is given up: whatever breaks, the connection is closed and made anew, since one way back
+ * that is always taken is one that works. */
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/log.h"
+#include "common/base/memory.h"
+#include "common/bus/handle.h"
+#include "common/bus/probe.h"
+#include "common/bus/stan/stan.h"
+
+enum {
+    CONNECT_MS = 2000,     /* for the NATS handshake */
+    REQUEST_MS = 3000,     /* for the answer to connect, subscribe and close requests */
+    PUBLISH_ACK_MS = 5000, /* after which a publish counts as not stored */
+    WRITE_MS = 2000,       /* for the server to take what is written */
+    PING_SECONDS = 5,      /* between pings, of NATS and of the streaming layer */
+    NATS_PINGS_MAX = 2,    /* unanswered ones, of NATS */
+    STREAMING_PINGS_MAX = 3,
+    NEVER_MS = 24 * 60 * 60 * 1000, /* libnats waits as long before it connects again, and we close it long before */
+    URL_MAX = BUS_HOST_MAX + 32,
+};
+
+static void lost(const void *handle, const char *reason)
+{
+    struct bus_link *link;
+    const void *object;
+    if (bus_handle_find(handle, &link, &object)) {
+        bus_link_lost(link, "%s", reason);
+        bus_link_release(&link);
+    }
+}
+
+static void on_disconnected(natsConnection *nats UNUSED, void *handle)
+{
+    lost(handle, "the server has closed it, or does not answer any more");
+}
+
+static void on_streaming_lost(stanConnection *streaming UNUSED, const char *reason, void *handle)
+{
+    lost(handle, reason ? reason : "the streaming server does not answer any more");
+}
+
+/* Without this handler libnats prints to stderr. */
+static void on_error(natsConnection *nats UNUSED, natsSubscription *subscription UNUSED, natsStatus status,
+                     void *handle)
+{
+    struct bus_link *link;
+    const void *object;
+    if (bus_handle_find(handle, &link, &object)) {
+        bus_link_complain(link, "NATS reports: %s", natsStatus_GetText(status));
+        bus_link_release(&link);
+    }
+}
+
+static natsStatus set_nats_options(natsOptions *options, const struct stan_connection *connection)
+{
+    const struct bus_target *target = connection->target;
+    char url[URL_MAX];
+    bool is_ipv6 = strchr(target->host->name, ':') != NULL;
+    snprintf(url, sizeof(url), is_ipv6 ? "nats://[%s]:%u" : "nats://%s:%u", target->host->name, target->host->port);
+    natsStatus status = natsOptions_SetURL(options, url);
+    if (status == NATS_OK && target->user[0] != '\0') {
+        status = natsOptions_SetUserInfo(options, target->user, target->password);
+    }
+    status = status == NATS_OK ? natsOptions_SetTimeout(options, CONNECT_MS) : status;
+    status = status == NATS_OK ? natsOptions_SetWriteDeadline(options, WRITE_MS) : status;
+    status = status == NATS_OK ? natsOptions_SetPingInterval(options, PING_SECONDS * 1000) : status;
+    status = status == NATS_OK ? natsOptions_SetMaxPingsOut(options, NATS_PINGS_MAX) : status;
+    status = status == NATS_OK ? natsOptions_SetReconnectWait(options, NEVER_MS) : status;
+    status = status == NATS_OK ? natsOptions_SetIgnoreDiscoveredServers(options, true) : status;
+    status = status == NATS_OK ? natsOptions_SetFailRequestsOnDisconnect(options, true) : status;
+    status = status == NATS_OK ? natsOptions_SetDisconnectedCB(options, on_disconnected, connection->handle) : status;
+    status = status == NATS_OK ? natsOptions_SetErrorHandler(options, on_error, connection->handle) : status;
+    return status;
+}
+
+static natsStatus set_streaming_options(stanConnOptions *options, const struct stan_connection *connection)
+{
+    natsStatus status = stanConnOptions_SetConnectionWait(options, REQUEST_MS);
+    status = status == NATS_OK ? stanConnOptions_SetPubAckWait(options, PUBLISH_ACK_MS) : status;
+    status = status == NATS_OK ? stanConnOptions_SetPings(options, PING_SECONDS, STREAMING_PINGS_MAX) : status;
+    if (status == NATS_OK) {
+        status = stanConnOptions_SetConnectionLostHandler(options, on_streaming_lost, connection->handle);
+    }
+    return status;
+}
+
+static natsStatus open_connection(struct stan_connection *connection)
+{
+    natsOptions *nats_options = NULL;
+    stanConnOptions *options = NULL;
+    natsStatus status = natsOptions_Create(&nats_options);
+    status = status == NATS_OK ? set_nats_options(nats_options, connection) : status;
+    status = status == NATS_OK ? stanConnOptions_Create(&options) : status;
+    status = status == NATS_OK ? set_streaming_options(options, connection) : status;
+    status = status == NATS_OK ? stanConnOptions_SetNATSOptions(options, nats_options) : status;
+    if (status == NATS_OK) {
+        status = stanConnection_Connect(&connection->streaming, connection->target->path, connection->target->client_id,
+                                        options);
+    }
+    if (status == NATS_OK) {
+        status = stanConnection_GetNATSConnection(connection->streaming, &connection->nats);
+    }
+    stanConnOptions_Destroy(options);
+    natsOptions_Destroy(nats_options);
+    return status;
+}
+
+static bool explain(const struct bus_target *target, natsStatus status, struct error *error)
+{
+    const char *text = nats_GetLastError(NULL);
+    if (status == NATS_NO_RESPONDERS) {
+        return error_set(error, ERROR_UNAVAILABLE,
+                         "NATS at %s:%u answers, but there is no streaming server with cluster id \"%s\" behind it",
+                         target->host->name, target->host->port, target->path);
+    }
+    if (status == NATS_ERR && text && strstr(text, "clientID already registered")) {
+        return error_set(error, ERROR_UNAVAILABLE,
+                         "client id \"%s\" is already in use on the bus by another process: each needs its own",
+                         target->client_id);
+    }
+    char what[URL_MAX + 32];
+    snprintf(what, sizeof(what), "cannot connect to NATS at %s:%u", target->host->name, target->host->port);
+    return stan_fail(error, status, what);
+}
+
+bool stan_connect(struct bus_link *link, const struct bus_target *target, void **ret_connection, struct error *error)
+{
+    if (!bus_probe(target, error)) {
+        return false;
+    }
+    struct stan_connection *connection = xcalloc(1, sizeof(*connection));
+    connection->link = bus_link_retain(link);
+    connection->target = target;
+    connection->handle = bus_handle_new(link, NULL);
+    natsStatus status = open_connection(connection);
+    if (status != NATS_OK) {
+        explain(target, status, error);
+        stan_disconnect(connection);
+        return false;
+    }
+    *ret_connection = connection;
+    return true;
+}
+
+void stan_disconnect(void *pointer)
+{
+    struct stan_connection *connection = pointer;
+    bus_handle_free(connection->handle);
+    /* The order matters: close, free the subscriptions, free the connection. Closing keeps durables. */
+    natsStatus status = stanConnection_Close(connection->streaming);
+    if (status != NATS_OK) {
+        log_debug("the streaming server was not told goodbye: %s", natsStatus_GetText(status));
+    }
+    for (size_t i = 0; i < BUS_SUBSCRIPTIONS_MAX; i++) {
+        bus_handle_free(connection->subscriptions[i].handle);
+        stanSubscription_Destroy(connection->subscriptions[i].subscription);
+        bus_handle_free(connection->listeners[i].handle);
+        natsSubscription_Destroy(connection->listeners[i].subscription);
+    }
+    if (connection->nats) {
+        stanConnection_ReleaseNATSConnection(connection->streaming);
+    }
+    stanConnection_Destroy(connection->streaming);
+    bus_link_release(&connection->link);
+    xfree(connection);
+    nats_ReleaseThreadMemory();
+}
