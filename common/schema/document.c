@@ -238,6 +238,16 @@ bool document_has(const struct document *document, const char *member)
     return member_of(document->root, member) != NULL;
 }
 
+const char *document_text(const struct document *document, const char *member, size_t *ret_length)
+{
+    const json_t *json = member_of(document->root, member);
+    if (!json_is_string(json)) {
+        return NULL;
+    }
+    *ret_length = json_string_length(json);
+    return json_string_value(json);
+}
+
 bool schema_parse(const struct table *table, enum field_in in, const char *text, size_t length, struct record *ret_head,
                   void *ret_value, struct field_errors *errors)
 {

@@ -22,6 +22,9 @@ void document_free(struct document **document);
 bool document_read(const struct document *document, const char *member, const struct table *table, enum field_in in,
                    struct record *ret_head, void *ret_value, struct field_errors *errors) MUST_CHECK;
 bool document_has(const struct document *document, const char *member);
+/* The bytes of a string member of any length, NUL-terminated; NULL if it is absent or no string. Borrowed from the
+ * document. */
+const char *document_text(const struct document *document, const char *member, size_t *ret_length);
 
 /* document_parse, document_read of the whole, document_free. */
 bool schema_parse(const struct table *table, enum field_in in, const char *text, size_t length, struct record *ret_head,
