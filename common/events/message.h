@@ -10,6 +10,7 @@
 enum {
     EVENT_ID_MAX = 96,    /* bytes of "<entity>/<id>/<version>", with the NUL */
     TRACEPARENT_MAX = 64, /* bytes, with the NUL; W3C Trace Context level 1 */
+    TRACE_LENGTH = 32,    /* hex digits of the trace's id in it */
 };
 
 struct event_meta {
@@ -28,6 +29,9 @@ void message_print(const struct subject *subject, const struct record *head, con
  * ignored. head->epoch is meta's. */
 bool message_parse(const struct subject *subject, const char *text, size_t length, struct record *ret_head,
                    void *ret_value, struct event_meta *ret_meta, struct field_errors *errors) MUST_CHECK;
+
+/* The trace's id out of meta.traceparent; false if there is none. */
+bool message_trace(const struct event_meta *meta, char ret_trace[static TRACE_LENGTH + 1]) MUST_CHECK;
 
 /* "<entity>/<id>/<version>", or "<entity>/<id>" for an entity without versions. */
 void message_event_id(const struct subject *subject, const struct record *head, const void *value,

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Starts a service from its definition, waits for a signal, and stops it in order. */
+#include "common/service/service.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/failpoint.h"
+#include "common/base/log.h"
+#include "common/base/memory.h"
+#include "common/base/text.h"
+#include "common/service/health.h"
+#include "common/service/settings.h"
+
+enum {
+    EXIT_START_FAILED = 1,
+    EXIT_USAGE = 64, /* EX_USAGE of sysexits.h */
+    CONNECTION_LIMIT = 960,
+    QUEUE_LIMIT = 1024,
+    IDLE_TIMEOUT_MS = 75000, /* above nginx' keepalive of 60 s, so that nginx closes first */
+    STORE_READERS = 16,
+};
+
+static void usage(const struct service_definition *definition, FILE *file)
+{
+    fprintf(file,
+            "Usage: %s [--help | --version | --config-names]\n"
+            "%s\n\n"
+            "Everything is configured by environment variables; of each, <NAME>_FILE may name a file that holds the "
+            "value.\n\n",
+            definition->name, definition->summary);
+    settings_print_help(definition, file);
+}
+
+/* True if the command line asked for something else than to run; *ret_status is then the exit status. */
+static bool answer_command_line(int argc, char **argv, const struct service_definition *definition, int *ret_status)
+{
+    if (argc == 1) {
+        return false;
+    }
+    *ret_status = 0;
+    if (argc == 2 && text_equal(argv[1], "--help")) {
+        usage(definition, stdout);
+    } else if (argc == 2 && text_equal(argv[1], "--version")) {
+        printf("%s %s\n", definition->name, TURNSTILE_VERSION);
+    } else if (argc == 2 && text_equal(argv[1], "--config-names")) {
+        settings_print_names(definition, stdout);
+    } else {
+        fprintf(stderr, "%s: unknown argument \"%s\"; try --help\n", definition->name, argv[argc == 2 ? 1 : argc - 1]);
+        *ret_status = EXIT_USAGE;
+    }
+    return true;
+}
+
+/* All threads inherit the mask: SIGTERM and SIGINT are only ever taken by wait_for_signal. */
+static void block_signals(sigset_t *ret_set)
+{
+    sigemptyset(ret_set);
+    sigaddset(ret_set, SIGTERM);
+    sigaddset(ret_set, SIGINT);
+    pthread_sigmask(SIG_BLOCK, ret_set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a full file is an error of write(2), not the end of the process */
+}
+
+static bool start_store(struct service *service, struct error *error)
+{
+    struct store_config config = {
+        .uri = service->settings.store_uri,
+        .collections = service->definition->collections,
+        .readers = STORE_READERS,
+    };
+    return store_open(&config, &service->store, error);
+}
+
+static bool start_auth(struct service *service, struct error *error)
+{
+    struct auth_config config = {
+        .key = service->settings.jwt_key,
+        .previous_key = service->settings.jwt_key_previous,
+        .lifetime_s = 86400,
+    };
+    bool done = auth_new(&config, &service->auth, error);
+    memory_wipe(service->settings.jwt_key, sizeof(service->settings.jwt_key));
+    memory_wipe(service->settings.jwt_key_previous, sizeof(service->settings.jwt_key_previous));
+    return done;
+}
+
+static bool start_events(struct service *service, struct error *error)
+{
+    if (!service->definition->uses_bus) {
+        return true;
+    }
+    struct events_config config = {
+        .service = service->definition->name,
+        .bus_uri = service->settings.bus_uri,
+        .client_id = service->settings.client_id,
+        .store = service->store,
+        .collections = service->definition->collections,
+        .listeners = service->definition->listeners,
+        .in_flight = (size_t)service->settings.events_in_flight,
+        .workers = (size_t)service->settings.event_workers,
+        .context = service,
+    };
+    return events_open(&config, &service->events, error);
+}
+
+static bool start_http(struct service *service, struct route *routes, struct error *error)
+{
+    health_routes(service->definition->routes, routes);
+    struct http_config config = {
+        .address = service->settings.listen_address,
+        .port = (uint16_t)service->settings.port,
+        .workers = (size_t)service->settings.workers,
+        .queue_limit = QUEUE_LIMIT,
+        .connection_limit = CONNECTION_LIMIT,
+        .request_timeout_ms = service->settings.request_timeout_ms,
+        .idle_timeout_ms = IDLE_TIMEOUT_MS,
+        .trusted_proxies = service->settings.trusted_proxies,
+        .routes = routes,
+        .authenticate = auth_authenticate,
+        .authenticate_context = service->auth,
+        .session_cookie = service->settings.session_cookie,
+        .context = service,
+    };
+    return http_start(&config, &service->http, error);
+}
+
+static bool start(struct service *service, struct route *routes, struct error *error)
+{
+    service->ids = id_source_new(NULL);
+    return start_store(service, error) && start_auth(service, error) &&
+           (service->definition->start == NULL ||
+            service->definition->start(service, &service->state, error)) &&
+           start_events(service, error) && start_http(service, routes, error);
+}
+
+static void *end_at_deadline(void *unused UNUSED)
+{
+    sleep(SERVICE_STOP_MS / 1000);
+    log_error("could not stop in %d s, ending now", SERVICE_STOP_MS / 1000);
+    _exit(1);
+}
+
+/* In the opposite order of the start: what still runs finds what it needs. Takes half-started services too. */
+static void stop(struct service *service)
+{
+    atomic_store(&service->stopping, true);
+    pthread_t watchdog;
+    if (pthread_create(&watchdog, NULL, end_at_deadline, NULL) == 0) {
+        pthread_detach(watchdog);
+    }
+    http_stop(&service->http, SERVICE_STOP_HTTP_MS);
+    if (service->events != NULL) {
+        events_close(&service->events, SERVICE_STOP_EVENTS_MS);
+        log_info("NATS connection closed!");
+    }
+    if (service->definition->stop != NULL && service->state != NULL) {
+        service->definition->stop(service->state);
+    }
+    auth_free(&service->auth);
+    store_close(&service->store);
+    id_source_free(&service->ids);
+}
+
+static void wait_for_signal(const sigset_t *set)
+{
+    int number = 0;
+    while (sigwait(set, &number) != 0) {
+    }
+    log_info("%s received, stopping", number == SIGINT ? "SIGINT" : "SIGTERM");
+}
+
+static void start_logging(const struct service *service)
+{
+    enum log_level level = LOG_LEVEL_INFO;
+    enum log_format format = LOG_FORMAT_HUMAN;
+    if (log_level_from_text(service->settings.log_level, &level) &&
+        log_format_from_text(service->settings.log_format, &format)) {
+        log_init(service->definition->name, level, format);
+    }
+}
+
+int service_main(int argc, char **argv, const struct service_definition *definition)
+{
+    int status = 0;
+    if (answer_command_line(argc, argv, definition, &status)) {
+        return status;
+    }
+    struct service service = {.definition = definition};
+    struct error error = ERROR_INIT;
+    if (!settings_load(&service, stderr)) {
+        xfree(service.own_settings);
+        return CONFIG_EXIT_STATUS;
+    }
+    start_logging(&service);
+    sigset_t signals;
+    block_signals(&signals);
+#ifdef TURNSTILE_FAILPOINTS
+    if (service.settings.failpoints[0] != '\0' && !failpoint_configure(service.settings.failpoints, &error)) {
+        fprintf(stderr, "FAILPOINTS: %s\n", error.message);
+        xfree(service.own_settings);
+        return CONFIG_EXIT_STATUS;
+    }
+#endif
+    struct route routes[SERVICE_ROUTES_MAX];
+    if (start(&service, routes, &error)) {
+        log_info("%s %s listening on %s:%u", definition->name, TURNSTILE_VERSION, service.settings.listen_address,
+                 (unsigned)http_port(service.http));
+        wait_for_signal(&signals);
+    } else {
+        log_error("cannot start: %s", error.message);
+        status = EXIT_START_FAILED;
+    }
+    stop(&service);
+    xfree(service.own_settings);
+    return status;
+}
