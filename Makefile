@@ -25,7 +25,9 @@ tool_eventctl_SOURCES :=
 
 # Each is a program of its own: tests/unit/<name>.c, tests/contract/<name>.c. What one needs besides the library, it
 # names: <name>_WITH := services/orders/order.c
-UNIT_TESTS := base_buffer base_clock base_config base_encoding base_failpoint base_hashmap base_id base_log base_queue base_text auth_token schema_fuzz schema_money schema_parse schema_print schema_table
+UNIT_TESTS := base_buffer base_clock base_config base_encoding base_failpoint base_hashmap base_id base_log base_queue base_text auth_token schema_fuzz schema_money schema_parse schema_print schema_table order_rules ticket_rules
+order_rules_WITH := services/orders/order.c
+ticket_rules_WITH := services/tickets/ticket.c
 CONTRACT_TESTS :=
 
 PACKAGES := libmicrohttpd jansson libjwt sqlite3 libsodium libcrypto
