@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "common/auth/auth.h"
+#include "common/base/text.h"
 
 enum {
     PASSES = 2,
@@ -69,10 +70,12 @@ bool auth_password_hash(const char *password, char ret_hash[static AUTH_PASSWORD
 
 bool auth_password_verify(const char *hash, const char *password)
 {
+    char stored[AUTH_PASSWORD_HASH_MAX]; /* the library may read all of it */
     if (!enter()) {
         return false;
     }
-    bool matches = crypto_pwhash_str_verify(hash == NULL ? nobody : hash, password, strlen(password)) == 0;
+    text_copy_cut(stored, sizeof(stored), hash == NULL ? nobody : hash);
+    bool matches = crypto_pwhash_str_verify(stored, password, strlen(password)) == 0;
     leave();
     return matches && hash != NULL;
 }
