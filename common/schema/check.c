@@ -26,16 +26,29 @@ static bool has_maximum(const struct field *field)
     return field->max != 0 || field->min < 0;
 }
 
+/* The largest value that the member, and JSON, can hold. */
+static int64_t largest_fitting(const struct field *field)
+{
+    switch (field->type) {
+    case FIELD_TEXT:
+        return (int64_t)field->size - 1; /* a code point has at least one byte */
+    case FIELD_MONEY:
+        return MONEY_CENTS_MAX;
+    default:
+        return INT64_MAX;
+    }
+}
+
 int64_t check_maximum(const struct field *field)
 {
-    if (field->type == FIELD_TEXT) {
-        int64_t fitting = (int64_t)field->size - 1; /* a code point has at least one byte */
-        return has_maximum(field) && field->max < fitting ? field->max : fitting;
-    }
-    if (has_maximum(field)) {
-        return field->max;
-    }
-    return field->type == FIELD_MONEY ? MONEY_CENTS_MAX : INT64_MAX;
+    int64_t largest = largest_fitting(field);
+    return has_maximum(field) && field->max < largest ? field->max : largest;
+}
+
+int64_t check_minimum(const struct field *field)
+{
+    bool unfitting = field->type == FIELD_MONEY && field->min < -MONEY_CENTS_MAX;
+    return unfitting ? -MONEY_CENTS_MAX : field->min;
 }
 
 static void number_to_text(const struct field *field, int64_t number, char ret_text[static MONEY_TEXT_SIZE])
@@ -51,7 +64,7 @@ static bool refuse_range(const struct target *target, bool too_small)
 {
     char minimum[MONEY_TEXT_SIZE];
     char maximum[MONEY_TEXT_SIZE];
-    number_to_text(target->field, target->field->min, minimum);
+    number_to_text(target->field, check_minimum(target->field), minimum);
     number_to_text(target->field, check_maximum(target->field), maximum);
     if (has_maximum(target->field)) {
         return field_errors_add(target->errors, target->path, "must be from %s to %s", minimum, maximum);
@@ -66,8 +79,8 @@ bool check_number(const struct target *target, int64_t number)
 {
     const struct field *field = target->field;
     assert(field->size == sizeof(number));
-    if (number < field->min || number > check_maximum(field)) {
-        return refuse_range(target, number < field->min);
+    if (number < check_minimum(field) || number > check_maximum(field)) {
+        return refuse_range(target, number < check_minimum(field));
     }
     memcpy(target->member, &number, sizeof(number));
     return true;
@@ -97,7 +110,7 @@ bool check_money_text(const struct target *target, const char *text)
 bool check_units(const struct target *target, int64_t units)
 {
     int64_t cents = 0;
-    if (__builtin_mul_overflow(units, MONEY_UNIT, &cents) || cents > MONEY_CENTS_MAX || cents < -MONEY_CENTS_MAX) {
+    if (__builtin_mul_overflow(units, MONEY_UNIT, &cents)) {
         return refuse_range(target, units < 0);
     }
     return check_number(target, cents);

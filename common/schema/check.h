@@ -27,6 +27,8 @@ bool check_units(const struct target *target, int64_t units) MUST_CHECK;
 /* The largest value, or number of code points, that the field may have. */
 int64_t check_maximum(const struct field *field);
 
+/* The smallest value that the field may have. */
+int64_t check_minimum(const struct field *field);
 /* The index of the first choice that is a valid input: choices[0] may stand for absence. */
 int32_t check_first_choice(const struct field *field);
 

@@ -64,7 +64,7 @@ static void print_money_type(const struct field *field, enum field_in in, struct
 {
     buffer_append_text(buffer, in == IN_REQUEST ? "\"type\":[\"number\",\"string\"]" : "\"type\":\"number\"");
     buffer_append_text(buffer, ",\"minimum\":");
-    money_print(field->min, buffer);
+    money_print(check_minimum(field), buffer);
     buffer_append_text(buffer, ",\"maximum\":");
     money_print(check_maximum(field), buffer);
     if (in == IN_REQUEST) {

@@ -284,6 +284,7 @@ static void checks_each_field_by_its_rules(void **state UNUSED)
         {"delta", "9223372036854775807", ""},
         {"delta", "-9223372036854775808", ""},
         {"delta", "9007199254740992.0", ""},
+        {"delta", "9007199254740994.0", "delta: must be a whole number\n"},
         {"delta", "9223372036854775808.0", "delta: must be a whole number\n"},
         {"delta", "1e19", "delta: must be from -9223372036854775808 to 9223372036854775807\n"},
         {"delta", "0", ""},
@@ -359,6 +360,8 @@ static void reads_money_from_numbers_and_in_requests_from_text(void **state UNUS
     }
 }
 
+#define LABEL_63 "a23456789b23456789c23456789d23456789e23456789f23456789g23456789"
+
 static void normalises_email_addresses(void **state UNUSED)
 {
     static const struct {
@@ -385,6 +388,11 @@ static void normalises_email_addresses(void **state UNUSED)
         {"ann@example-.com", NULL},
         {"ann@exam ple.com", NULL},
         {"ann@exam_ple.com", NULL},
+        {"ann@" LABEL_63 ".com", "ann@" LABEL_63 ".com"},
+        {"ann@" LABEL_63 "x.com", NULL},
+        {"\"ann\"@example.com", NULL},
+        {"ann,bob@example.com", NULL},
+        {"<ann@example.com", NULL},
         {"an n@example.com", NULL},
         {"an\xe3\x80\x80n@example.com", NULL},
         {"an\tn@example.com", NULL},
@@ -512,6 +520,23 @@ static void reads_an_object_inside_the_document(void **state UNUSED)
                                                 "nothing: is required\nabsent: is required\none: must be an object\n");
 }
 
+static void lends_a_string_member_of_any_length(void **state UNUSED)
+{
+    static const char text[] = "{\"text\":\"\\u00e9\\n\",\"empty\":\"\",\"number\":1,\"nothing\":null}";
+    CLEANUP(document_free) struct document *document = NULL;
+    struct field_errors errors = FIELD_ERRORS_INIT;
+    size_t length = 77;
+    assert_true(document_parse(text, strlen(text), &document, &errors));
+    assert_null(document_text(document, "number", &length));
+    assert_null(document_text(document, "nothing", &length));
+    assert_null(document_text(document, "absent", &length));
+    assert_int_equal(length, 77);
+    assert_string_equal(document_text(document, "text", &length), "\xc3\xa9\n");
+    assert_int_equal(length, 3);
+    assert_string_equal(document_text(document, "empty", &length), "");
+    assert_int_equal(length, 0);
+}
+
 static void leaves_no_document_behind_when_it_fails(void **state UNUSED)
 {
     struct document *document = NULL;
@@ -593,6 +618,75 @@ static void words_each_bound_of_a_text(void **state UNUSED)
     }
 }
 
+static void words_each_bound_of_a_number(void **state UNUSED)
+{
+    static const struct {
+        enum field_type type;
+        int64_t min, max;
+        const char *text, *problem;
+    } cases[] = {
+        {FIELD_INTEGER, -5, 0, "1", "q: must be from -5 to 0\n"},
+        {FIELD_INTEGER, -5, 0, "0", ""},
+        {FIELD_INTEGER, 0, 0, "-1", "q: must be at least 0\n"},
+        {FIELD_INTEGER, 0, 0, "9223372036854775807", ""},
+        {FIELD_INTEGER, 0, 0, "9223372036854775808", "q: must be at most 9223372036854775807\n"},
+        {FIELD_MONEY, 1, 0, "0", "q: must be at least 0.01\n"},
+        {FIELD_MONEY, 1, 0, "9999999999999.99", ""},
+        {FIELD_MONEY, 1, 0, "10000000000000", "q: must be at most 9999999999999.99\n"},
+        {FIELD_MONEY, 1, INT64_MAX, "10000000000000", "q: must be from 0.01 to 9999999999999.99\n"},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
+        int64_t member = 0;
+        struct field_errors errors = FIELD_ERRORS_INIT;
+        const struct field field = {.name = "n",
+                                    .type = cases[i].type,
+                                    .size = sizeof(member),
+                                    .min = cases[i].min,
+                                    .max = cases[i].max,
+                                    .in = IN_REQUEST};
+        assert_int_equal(schema_parse_text(&field, "q", cases[i].text, &member, &errors), *cases[i].problem == '\0');
+        assert_string_equal(sample_errors(&errors), cases[i].problem);
+    }
+}
+
+/* Amounts whose cents a double cannot hold are refused even where the table sets no limit. */
+static void keeps_money_within_what_json_can_carry(void **state UNUSED)
+{
+    static const char *const amounts[] = {"10000000000000", "-10000000000000",   "10000000000000.0",
+                                          "-1e13",          "92233720368547758", "-92233720368547759",
+                                          "1e308",          "184467440737095517"};
+    static const struct field fields[] = {
+        {.name = "n", .type = FIELD_MONEY, .size = sizeof(int64_t), .min = INT64_MIN, .max = INT64_MAX, .in = IN_EVENT},
+        {.name = NULL},
+    };
+    static const struct table table = {.name = "t", .size = sizeof(int64_t), .fields = fields};
+    for (size_t i = 0; i < ARRAY_LENGTH(amounts); i++) {
+        char text[64];
+        int64_t cents;
+        struct field_errors errors = FIELD_ERRORS_INIT;
+        snprintf(text, sizeof(text), "{\"n\":%s}", amounts[i]);
+        assert_false(schema_parse(&table, IN_EVENT, text, strlen(text), NULL, &cents, &errors));
+        assert_string_equal(sample_errors(&errors), "n: must be from -9999999999999.99 to 9999999999999.99\n");
+    }
+}
+
+static void does_not_take_the_empty_choice_for_one(void **state UNUSED)
+{
+    for (int required = 0; required < 2; required++) {
+        int32_t choice = 77;
+        struct field_errors errors = FIELD_ERRORS_INIT;
+        const struct field field = {.name = "reason",
+                                    .type = FIELD_CHOICE,
+                                    .size = sizeof(choice),
+                                    .required = required == 1,
+                                    .in = IN_REQUEST,
+                                    .choices = sample_reasons};
+        assert_false(schema_parse_text(&field, "q", "", &choice, &errors));
+        assert_string_equal(sample_errors(&errors), "q: must be one of: lost, found\n");
+        assert_int_equal(choice, 77);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -613,9 +707,13 @@ int main(void)
         cmocka_unit_test(needs_nothing_but_the_head_in_an_event_of_version_0),
         cmocka_unit_test(bounds_versions_to_what_all_readers_can_hold),
         cmocka_unit_test(reads_an_object_inside_the_document),
+        cmocka_unit_test(lends_a_string_member_of_any_length),
         cmocka_unit_test(leaves_no_document_behind_when_it_fails),
         cmocka_unit_test(takes_values_from_text_by_the_same_rules),
         cmocka_unit_test(words_each_bound_of_a_text),
+        cmocka_unit_test(words_each_bound_of_a_number),
+        cmocka_unit_test(keeps_money_within_what_json_can_carry),
+        cmocka_unit_test(does_not_take_the_empty_choice_for_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -66,7 +66,7 @@ static void prints_members_that_more_can_follow(void **state UNUSED)
     buffer_done(&text);
 }
 
-static void prints_the_head_alone_for_version_0(void **state UNUSED)
+static void prints_the_head_alone_in_an_event_of_version_0(void **state UNUSED)
 {
     struct record head = RECORD_INIT;
     struct sample sample;
@@ -75,6 +75,9 @@ static void prints_the_head_alone_for_version_0(void **state UNUSED)
     assert_true(id_from_text(SAMPLE_ID, &head.id));
     schema_print(&sample_table, IN_EVENT, &head, &sample, &text);
     assert_string_equal(buffer_text(&text), "{\"id\":\"" SAMPLE_ID "\",\"version\":0}");
+    buffer_clear(&text);
+    schema_print(&sample_table, IN_RESPONSE, &head, &sample, &text);
+    assert_true(text_starts_with(buffer_text(&text), "{\"id\":\"" SAMPLE_ID "\",\"version\":0,\"title\":"));
     buffer_done(&text);
 }
 
@@ -328,6 +331,19 @@ static void describes_requests_as_they_may_come(void **state UNUSED)
     buffer_done(&text);
 }
 
+static void describes_no_longer_text_than_fits(void **state UNUSED)
+{
+    static const struct field fields[] = {
+        FIELD(struct place, name, FIELD_TEXT, .max = 100, .in = IN_ALL),
+        {.name = NULL},
+    };
+    static const struct table table = {.name = "t", .size = sizeof(struct place), .fields = fields};
+    struct buffer text = BUFFER_INIT(SAMPLE_BUFFER_MAX);
+    schema_print_json_schema(&table, IN_EVENT, &text);
+    assert_non_null(strstr(buffer_text(&text), "\"name\":{\"type\":\"string\",\"maxLength\":15}"));
+    buffer_done(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -335,7 +351,7 @@ int main(void)
         cmocka_unit_test(leaves_out_what_is_absent_unless_it_is_required),
         cmocka_unit_test(prints_a_field_only_where_it_appears),
         cmocka_unit_test(prints_members_that_more_can_follow),
-        cmocka_unit_test(prints_the_head_alone_for_version_0),
+        cmocka_unit_test(prints_the_head_alone_in_an_event_of_version_0),
         cmocka_unit_test(prints_valid_json_whatever_a_text_holds),
         cmocka_unit_test(repairs_only_what_is_not_utf8),
         cmocka_unit_test(does_not_read_past_a_text_that_lacks_its_end),
@@ -347,6 +363,7 @@ int main(void)
         cmocka_unit_test(describes_events_as_json_schema),
         cmocka_unit_test(describes_a_small_table_in_full),
         cmocka_unit_test(describes_requests_as_they_may_come),
+        cmocka_unit_test(describes_no_longer_text_than_fits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

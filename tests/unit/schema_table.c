@@ -64,6 +64,37 @@ static void requires_a_field_only_if_all_around_it_are_required(void **state UNU
     }
 }
 
+struct inner {
+    int64_t padding;
+    struct place place;
+};
+
+struct outer {
+    int64_t padding;
+    struct inner inner;
+};
+
+static void unfolds_objects_within_objects(void **state UNUSED)
+{
+    static const struct field inner_fields[] = {
+        FIELD(struct inner, place, FIELD_OBJECT, .required = true, .in = IN_ALL, .object = &place_table),
+        {.name = NULL},
+    };
+    static const struct table inner = {.name = "inner", .size = sizeof(struct inner), .fields = inner_fields};
+    static const struct field outer_fields[] = {
+        FIELD(struct outer, inner, FIELD_OBJECT, .in = IN_EVENT, .object = &inner),
+        {.name = NULL},
+    };
+    static const struct table outer = {.name = "outer", .size = sizeof(struct outer), .fields = outer_fields};
+    struct flat_field fields[SCHEMA_FIELDS_MAX];
+    assert_int_equal(table_flatten(&outer, IN_ALL, fields), 2);
+    assert_string_equal(fields[1].path, "inner.place.row");
+    assert_int_equal(fields[1].offset,
+                     offsetof(struct outer, inner) + offsetof(struct inner, place) + offsetof(struct place, row));
+    assert_false(fields[0].required); /* the outermost is optional, whatever is in it */
+    assert_int_equal(table_flatten(&outer, IN_ALL & ~IN_EVENT, fields), 0);
+}
+
 static const struct field *field_of(const char *name)
 {
     const struct field *field = sample_fields;
@@ -164,6 +195,7 @@ int main(void)
         cmocka_unit_test(finds_a_field_with_its_place_in_the_outermost_struct),
         cmocka_unit_test(leaves_the_field_untouched_if_there_is_none),
         cmocka_unit_test(requires_a_field_only_if_all_around_it_are_required),
+        cmocka_unit_test(unfolds_objects_within_objects),
         cmocka_unit_test(calls_a_zero_value_absent_and_any_other_present),
         cmocka_unit_test(calls_an_object_present_if_any_field_in_it_is),
         cmocka_unit_test(compares_all_fields_that_appear_there),
