@@ -136,8 +136,7 @@ static bool read_file(struct loader *loader, const char *name, const char *path,
         report(loader, name, "cannot read %s: %s", printable(path, shown), strerror(errno));
         return false;
     }
-    char content[CONFIG_TEXT_MAX +
-                 1]; /* one byte more than the longest value with a newline: to see that it is longer */
+    char content[CONFIG_TEXT_MAX + 1]; /* the longest value, a newline, and a byte to see that there is more */
     size_t length = 0;
     bool is_read = read_whole(file, content, sizeof content, &length);
     int read_errno = errno;

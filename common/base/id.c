@@ -86,7 +86,7 @@ struct id id_new(struct id_source *source)
     for (size_t i = 0; i < COUNTER_BYTES; i++) {
         bytes[SECONDS_BYTES + PROCESS_BYTES + i] = (unsigned char)(counter >> (8 * (COUNTER_BYTES - 1 - i)));
     }
-    struct id id;
+    struct id id = {0};
     bytes_to_hex(id.hex, bytes, sizeof bytes);
     return id;
 }
@@ -128,7 +128,7 @@ struct id id_derive(const void *data, size_t length)
     if (EVP_Digest(data, length, digest, NULL, EVP_sha256(), NULL) != 1) {
         abort();
     }
-    struct id id;
+    struct id id = {0};
     bytes_to_hex(id.hex, digest, ID_BYTES);
     return id;
 }

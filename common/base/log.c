@@ -106,7 +106,7 @@ static void append_escaped(struct entry *entry, const char *text, bool is_json)
     }
 }
 
-static void format_human(struct entry *entry, enum log_level level, const char *time, const char *message, bool is_cut)
+static void format_human(struct entry *entry, enum log_level level, const char *time, const char *message)
 {
     append_plain(entry, time);
     append_plain(entry, " ");
@@ -120,7 +120,7 @@ static void format_human(struct entry *entry, enum log_level level, const char *
     }
     append_plain(entry, " ");
     append_escaped(entry, message, false);
-    append_tail(entry, entry->is_cut || is_cut ? cut_mark : "");
+    append_tail(entry, entry->is_cut ? cut_mark : "");
     append_tail(entry, "\n");
 }
 
@@ -132,7 +132,7 @@ static void append_member(struct entry *entry, const char *name, const char *val
     append_escaped(entry, value, true);
 }
 
-static void format_json(struct entry *entry, enum log_level level, const char *time, const char *message, bool is_cut)
+static void format_json(struct entry *entry, enum log_level level, const char *time, const char *message)
 {
     append_plain(entry, "{\"time\":\"");
     append_plain(entry, time);
@@ -145,7 +145,7 @@ static void format_json(struct entry *entry, enum log_level level, const char *t
         append_member(entry, "trace", context_trace);
     }
     append_member(entry, "message", message);
-    append_tail(entry, entry->is_cut || is_cut ? cut_mark : "");
+    append_tail(entry, entry->is_cut ? cut_mark : "");
     append_tail(entry, "\"}\n");
 }
 
@@ -155,7 +155,7 @@ static void write_entry(const struct entry *entry)
     size_t written = 0;
     while (written < entry->length) {
         ssize_t count = write(STDERR_FILENO, entry->text + written, entry->length - written);
-        if (count < 0 && errno != EINTR) {
+        if (count == 0 || (count < 0 && errno != EINTR)) {
             return;
         }
         written += count > 0 ? (size_t)count : 0;
@@ -168,12 +168,11 @@ void log_write(enum log_level level, const char *format, ...)
         return;
     }
     int saved_errno = errno;
-    char message[LOG_ENTRY_MAX];
+    char message[LOG_ENTRY_MAX]; /* what is cut here would not fit the entry either */
     va_list arguments;
     va_start(arguments, format);
     int length = vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
-    bool is_cut = length >= (int)sizeof message;
     if (length < 0) {
         text_copy_cut(message, sizeof message, format);
     }
@@ -183,9 +182,9 @@ void log_write(enum log_level level, const char *format, ...)
     entry.length = 0;
     entry.is_cut = false;
     if (settings.format == LOG_FORMAT_JSON) {
-        format_json(&entry, level, time, message, is_cut);
+        format_json(&entry, level, time, message);
     } else {
-        format_human(&entry, level, time, message, is_cut);
+        format_human(&entry, level, time, message);
     }
     write_entry(&entry);
     errno = saved_errno;

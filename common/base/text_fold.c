@@ -9,7 +9,7 @@
 struct fold {
     uint16_t first, last;
     uint8_t step;
-    int16_t difference;
+    int32_t difference;
 };
 
 /* The mappings of status C and S in Unicode 14's CaseFolding.txt for Latin, Greek, Coptic and Cyrillic letters from

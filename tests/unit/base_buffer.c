@@ -105,6 +105,7 @@ static void stores_nothing_of_a_json_string_that_does_not_fit(void **state UNUSE
         CLEANUP(buffer_done) struct buffer buffer = BUFFER_INIT(limit);
         buffer_append_json_string(&buffer, "a\nb", 3);
         assert_true(buffer.overflowed);
+        assert_int_equal(buffer.length, 0);
         assert_string_equal(buffer_text(&buffer), "");
     }
     CLEANUP(buffer_done) struct buffer buffer = BUFFER_INIT(8);

@@ -342,6 +342,9 @@ static void reads_files_up_to_the_length_of_a_value(void **state UNUSED)
         write_file(content, lengths[i]);
         expect_problem(expected);
     }
+    content[CONFIG_TEXT_MAX - 1] = '\n'; /* what follows the newline must not be overlooked */
+    write_file(content, CONFIG_TEXT_MAX + 1);
+    expect_problem(expected);
 }
 
 static void says_why_a_file_cannot_be_used(void **state UNUSED)

@@ -153,31 +153,43 @@ static void loses_and_doubles_nothing_between_threads(void **state UNUSED)
     assert_int_equal(queue_length(queue), 0);
 }
 
-/* One item at a time, each pushed only when the one before was taken: were a waiter not woken, this would hang, and
- * with several waiters a signal that is lost shows soon. */
-static void wakes_a_waiter_for_every_item(void **state UNUSED)
+/* One item at a time, each pushed only when the one before was taken: a waiter that is not woken holds it all up. */
+static void hand_over_one_by_one(size_t consumer_count)
 {
+    enum { HANDED_OVER = 2000 };
     static atomic_int times_seen[ITEMS];
     atomic_size_t popped = 0;
     CLEANUP(queue_free) struct queue *queue = queue_new(SMALL_LIMIT);
     struct consumer consumers[CONSUMERS];
     pthread_t consuming[CONSUMERS];
-    for (size_t i = 0; i < CONSUMERS; i++) {
+    for (size_t i = 0; i < consumer_count; i++) {
         consumers[i] = (struct consumer){.queue = queue, .times_seen = times_seen, .popped = &popped};
         assert_int_equal(pthread_create(&consuming[i], NULL, consume, &consumers[i]), 0);
     }
     int64_t deadline = clock_monotonic(NULL) + GENEROUS_MS;
-    for (size_t i = 0; i < 2000; i++) {
-        assert_true(queue_push(queue, &numbers[i]));
-        while (atomic_load(&popped) <= i) {
-            assert_true(clock_monotonic(NULL) < deadline);
-            sched_yield();
+    size_t pushed = 0;
+    while (pushed < HANDED_OVER && clock_monotonic(NULL) < deadline) {
+        if (atomic_load(&popped) == pushed && queue_push(queue, &numbers[pushed])) {
+            pushed++;
         }
+        sched_yield();
     }
     queue_close(queue);
-    for (size_t i = 0; i < CONSUMERS; i++) {
+    for (size_t i = 0; i < consumer_count; i++) {
         assert_int_equal(pthread_join(consuming[i], NULL), 0);
     }
+    assert_int_equal(pushed, HANDED_OVER);
+    assert_int_equal(atomic_load(&popped), HANDED_OVER);
+}
+
+static void wakes_its_only_waiter_for_every_item(void **state UNUSED)
+{
+    hand_over_one_by_one(1);
+}
+
+static void wakes_one_of_several_waiters_for_every_item(void **state UNUSED)
+{
+    hand_over_one_by_one(CONSUMERS);
 }
 
 static void *pop_patiently(void *context)
@@ -231,7 +243,8 @@ int main(void)
         cmocka_unit_test(waits_as_long_as_it_was_told),
         cmocka_unit_test(drains_after_it_was_closed),
         cmocka_unit_test(loses_and_doubles_nothing_between_threads),
-        cmocka_unit_test(wakes_a_waiter_for_every_item),
+        cmocka_unit_test(wakes_its_only_waiter_for_every_item),
+        cmocka_unit_test(wakes_one_of_several_waiters_for_every_item),
         cmocka_unit_test(a_push_ends_a_wait_long_before_its_timeout),
         cmocka_unit_test(closing_wakes_every_waiter),
         cmocka_unit_test(freeing_leaves_null_and_accepts_it),
