@@ -16,7 +16,7 @@ service_SOURCES := health.c resource.c service.c settings.c
 MODULES := base schema http auth store bus events service
 
 SERVICES := auth tickets orders
-service_auth_SOURCES :=
+service_auth_SOURCES := limiter.c main.c routes.c user.c
 service_tickets_SOURCES := listeners.c main.c routes.c ticket.c
 service_orders_SOURCES := listeners.c main.c order.c routes.c
 
@@ -25,10 +25,11 @@ tool_eventctl_SOURCES :=
 
 # Each is a program of its own: tests/unit/<name>.c, tests/contract/<name>.c. What one needs besides the library, it
 # names: <name>_WITH := services/orders/order.c
-UNIT_TESTS := base_buffer base_clock base_config base_encoding base_failpoint base_hashmap base_id base_log base_queue base_text auth_cache auth_cookie auth_password auth_token schema_fuzz schema_money schema_parse schema_print schema_table order_rules ticket_rules
+UNIT_TESTS := base_buffer base_clock base_config base_encoding base_failpoint base_hashmap base_id base_log base_queue base_text auth_cache auth_cookie auth_password auth_token schema_fields schema_fuzz schema_money schema_parse schema_print schema_table order_rules ticket_rules
 order_rules_WITH := services/orders/order.c
 ticket_rules_WITH := services/tickets/ticket.c
-CONTRACT_TESTS :=
+CONTRACT_TESTS := bus
+bus_WITH := tests/contract/bus_fixture.c tests/contract/bus_server.c
 
 PACKAGES := libmicrohttpd jansson libjwt sqlite3 libsodium libcrypto
 # Debian's libnats has no streaming types in its .pc file: the define is ours to give.

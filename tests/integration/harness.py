@@ -1,0 +1,410 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the real programs for a test: a broker, services, their logs, and clients that speak HTTP to them.
+
+Every test has a folder of its own, free ports, and stops what it started by process id. A sanitizer's report in any
+log, or a service that does not stop cleanly, fails the test that caused it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+import urllib.parse
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Iterator, TypeVar
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = Path(os.environ.get("TURNSTILE_BUILD", ROOT / "build" / "test")).resolve()
+BROKER = ROOT / ".deps" / "bin" / "nats-streaming-server"
+JWT_KEY = "a-key-for-tests-that-is-long-enough-0123456789"
+SANITIZER_REPORT = re.compile(
+    r"ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error:|SUMMARY: \w*Sanitizer"
+)
+# Instrumented programs are slower; nothing asserts how fast something is, so patience costs nothing when all is well.
+PATIENCE = 60.0
+
+T = TypeVar("T")
+
+
+def wait_until(check: Callable[[], T], what: str, timeout: float = PATIENCE) -> T:
+    """Calls check until it returns something true, and returns that."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = check()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"still not so after {timeout:.0f} s: {what}")
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Process:
+    """A program that a test started."""
+
+    def __init__(self, name: str, command: list[str], folder: Path, env: dict[str, str] | None = None):
+        self.name = name
+        self.command = command
+        self.folder = folder
+        self.env = {**os.environ, **(env or {})}
+        self.log_path = folder / f"{name}.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(
+                self.command, cwd=self.folder, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None, f"{self.name} was never started"
+        return self.process.pid
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """kill -9."""
+        if self.running:
+            self.send(signal.SIGKILL)
+            assert self.process is not None
+            self.process.wait()
+
+    def freeze(self) -> None:
+        self.send(signal.SIGSTOP)
+        self.wait_frozen()
+
+    def wait_frozen(self) -> None:
+        wait_until(self.is_frozen, f"{self.name} is stopped by SIGSTOP")
+
+    def is_frozen(self) -> bool:
+        state = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        return state == "T"
+
+    def thaw(self) -> None:
+        self.send(signal.SIGCONT)
+
+    def stop(self, timeout: float = PATIENCE) -> int:
+        """SIGTERM; returns the exit status."""
+        assert self.process is not None
+        if self.running:
+            self.send(signal.SIGCONT)
+            self.send(signal.SIGTERM)
+        return self.process.wait(timeout)
+
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def wait_log(self, pattern: str, count: int = 1) -> list[str]:
+        """Waits until at least `count` lines match."""
+        expression = re.compile(pattern)
+
+        def lines() -> list[str]:
+            found = [line for line in self.log().splitlines() if expression.search(line)]
+            return found if len(found) >= count else []
+
+        return wait_until(lines, f"{count} lines of {self.name}'s log match {pattern!r}")
+
+
+class Broker(Process):
+    """NATS Streaming with a file store, as `make up` runs it."""
+
+    def __init__(self, folder: Path, name: str = "broker"):
+        self.port = free_port()
+        self.monitor_port = free_port()
+        store = folder / f"{name}-store"
+        command = [str(BROKER), "-a", "127.0.0.1", "-p", str(self.port), "-m", str(self.monitor_port)]
+        command += ["-hbi", "5s", "-hbt", "5s", "-hbf", "2", "-SD", "-cid", "ticketing", "-st", "file"]
+        command += ["-dir", str(store), "-mm", "0", "-mb", "0", "-ma", "0s", "-mi", "0"]
+        super().__init__(name, command, folder)
+
+    @property
+    def uri(self) -> str:
+        return f"stan://127.0.0.1:{self.port}/ticketing"
+
+    def start(self) -> None:
+        super().start()
+        wait_until(self.answers, "the broker answers")
+
+    def answers(self) -> bool:
+        assert self.running, f"the broker ended: {self.log()[-2000:]}"
+        try:
+            return self.monitor("/streaming/serverz")["state"] == "STANDALONE"
+        except (OSError, ValueError, KeyError, http.client.HTTPException):
+            return False
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def monitor(self, path: str) -> Any:
+        connection = http.client.HTTPConnection("127.0.0.1", self.monitor_port, timeout=5)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            body = response.read()
+            if response.status == 404:
+                raise KeyError(path)
+            return json.loads(body)
+        finally:
+            connection.close()
+
+    def clients(self) -> list[str]:
+        return [client["id"] for client in self.monitor("/streaming/clientsz?limit=1000").get("clients") or []]
+
+    def last_sequence(self, subject: str) -> int:
+        try:
+            return self.monitor(f"/streaming/channelsz?channel={subject}")["last_seq"]
+        except KeyError:
+            return 0
+
+    def subscriptions(self, subject: str) -> list[dict[str, Any]]:
+        try:
+            channel = self.monitor(f"/streaming/channelsz?channel={subject}&subs=1")
+        except KeyError:
+            return []
+        return channel.get("subscriptions") or []
+
+    def pending(self, subject: str, queue: str) -> int:
+        """Messages that the group's members have and did not acknowledge."""
+        members = [s for s in self.subscriptions(subject) if s.get("queue_name") == f"{queue}:{queue}"]
+        return sum(member["pending_count"] for member in members)
+
+    def settled(self, subject: str, queue: str) -> bool:
+        """True if the group has received and acknowledged everything that is there."""
+        members = [s for s in self.subscriptions(subject) if s.get("queue_name") == f"{queue}:{queue}"]
+        last_sent = max((member["last_sent"] for member in members), default=-1)
+        return last_sent == self.last_sequence(subject) and all(member["pending_count"] == 0 for member in members)
+
+
+@dataclass
+class Response:
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def errors(self) -> list[dict[str, str]]:
+        return self.json["errors"]
+
+    def fields(self) -> set[str]:
+        return {error.get("field", "") for error in self.errors}
+
+
+class Client:
+    """One keep-alive connection to one address, not shared between threads; optionally signed in."""
+
+    def __init__(self, port: int, token: str | None = None):
+        self.port = port
+        self.token = token
+        self.connection: http.client.HTTPConnection | None = None
+
+    def request(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Response:
+        sent = dict(headers or {})
+        data: bytes | None = None
+        if isinstance(body, bytes):
+            data = body
+        elif body is not None:
+            data = json.dumps(body).encode()
+        if data is not None:
+            sent.setdefault("Content-Type", "application/json")
+        if self.token:
+            sent.setdefault("Authorization", f"Bearer {self.token}")
+        if self.connection is None:
+            self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        try:
+            self.connection.request(method, path, data, sent)
+            response = self.connection.getresponse()
+            answer = Response(response.status, response.headers, response.read())
+        except (OSError, http.client.HTTPException):
+            self.close()
+            raise
+        if response.will_close:
+            self.close()
+        return answer
+
+    def get(self, path: str, **headers: str) -> Response:
+        return self.request("GET", path, headers=_header_names(headers))
+
+    def post(self, path: str, body: Any, **headers: str) -> Response:
+        return self.request("POST", path, body, headers=_header_names(headers))
+
+    def put(self, path: str, body: Any, **headers: str) -> Response:
+        return self.request("PUT", path, body, headers=_header_names(headers))
+
+    def delete(self, path: str, **headers: str) -> Response:
+        return self.request("DELETE", path, headers=_header_names(headers))
+
+    def close(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+
+
+def _header_names(headers: dict[str, str]) -> dict[str, str]:
+    return {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+class Service(Process):
+    """One instance of a service."""
+
+    def __init__(self, system: "System", service: str, name: str, env: dict[str, str]):
+        self.system = system
+        self.service = service
+        self.port = free_port()
+        settings = {
+            "PORT": str(self.port),
+            "LISTEN_ADDRESS": "127.0.0.1",
+            "STORE_URI": f"sqlite:{system.store_path(service)}",
+            "BUS_URI": system.broker.uri,
+            "JWT_KEY": JWT_KEY,
+            "NATS_CLIENT_ID": name,
+            "TRUSTED_PROXIES": "127.0.0.1",
+            "SIGNUPS_PER_MINUTE": "100000",
+        }
+        settings.update(env)
+        super().__init__(name, [str(BUILD / service)], system.folder, settings)
+
+    def start(self, wait: bool = True) -> None:
+        super().start()
+        if wait:
+            self.wait_ready()
+
+    def wait_ready(self, bus: bool | None = None) -> None:
+        """Ready to serve, and connected to the bus if the broker runs (or as `bus` says)."""
+        wants_bus = self.system.broker.running if bus is None else bus
+        wait_until(lambda: self.is_ready(wants_bus), f"{self.name} is ready")
+
+    def is_ready(self, wants_bus: bool) -> bool:
+        assert self.running, f"{self.name} ended: {self.log()[-3000:]}"
+        client = self.client()
+        try:
+            answer = client.get("/readyz")
+            return answer.status == 200 and (not wants_bus or answer.json.get("bus", "up") == "up")
+        except OSError:
+            return False
+        finally:
+            client.close()
+
+    def client(self, token: str | None = None) -> Client:
+        return Client(self.port, token)
+
+
+@dataclass
+class User:
+    id: str
+    email: str
+    token: str
+
+
+@dataclass
+class System:
+    """Everything that one test runs."""
+
+    folder: Path
+    broker: Broker = field(init=False)
+    processes: list[Process] = field(default_factory=list)
+    users: int = 0
+
+    def __post_init__(self) -> None:
+        self.broker = Broker(self.folder)
+
+    def store_path(self, service: str) -> Path:
+        return self.folder / f"{service}.db"
+
+    def service(self, service: str, name: str | None = None, start: bool = True, **env: str) -> Service:
+        count = sum(1 for p in self.processes if isinstance(p, Service) and p.service == service)
+        instance = Service(self, service, name or f"{service}-{count + 1}", env)
+        self.processes.append(instance)
+        if start:
+            instance.start()
+        return instance
+
+    def user(self, auth: Service) -> User:
+        """Signs up somebody new."""
+        self.users += 1
+        email = f"user{self.users}@example.com"
+        client = auth.client()
+        answer = client.post("/api/users/signup", {"email": email, "password": "password"})
+        client.close()
+        assert answer.status == 201, answer.body
+        return User(answer.json["id"], email, answer.json["token"])
+
+    def eventctl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Runs eventctl against the broker and waits for its end."""
+        result = subprocess.run(
+            [str(BUILD / "eventctl"), *arguments],
+            env={**os.environ, "BUS_URI": self.broker.uri},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        assert not SANITIZER_REPORT.search(result.stderr), result.stderr
+        if check:
+            assert result.returncode == 0, f"eventctl {arguments}: {result.stdout}{result.stderr}"
+        return result
+
+    def publish(self, subject: str, event: Any) -> None:
+        text = event if isinstance(event, str) else json.dumps(event)
+        self.eventctl("publish", subject, "-", stdin=text)
+
+    def end(self) -> None:
+        """Stops everything and checks that nothing went wrong on the way."""
+        services = [p for p in self.processes if p.process is not None]
+        problems = []
+        for process in services:
+            if process.running:
+                process.send(signal.SIGCONT)
+                process.send(signal.SIGTERM)
+        for process in services:
+            was_killed = process.process is not None and process.process.returncode == -signal.SIGKILL
+            try:
+                status = process.process.wait(PATIENCE) if process.process else 0
+            except subprocess.TimeoutExpired:
+                process.kill()
+                problems.append(f"{process.name} did not stop")
+                continue
+            if status != 0 and not was_killed and not getattr(process, "may_fail", False):
+                problems.append(f"{process.name} ended with status {status}: {process.log()[-3000:]}")
+        if self.broker.process is not None:
+            self.broker.thaw() if self.broker.running else None
+            self.broker.stop()
+        for log in sorted(self.folder.glob("*.log")):
+            text = log.read_text(errors="replace")
+            if SANITIZER_REPORT.search(text):
+                start = SANITIZER_REPORT.search(text).start()  # type: ignore[union-attr]
+                problems.append(f"{log.name}: {text[max(0, start - 200):start + 6000]}")
+        assert not problems, "\n".join(problems)
+
+
+def quote(text: str) -> str:
+    return urllib.parse.quote(text, safe="")
+
+
+def clients(services: list[Service], token: str | None = None) -> Iterator[Client]:
+    """Clients of the instances in turn, for ever."""
+    while True:
+        for service in services:
+            yield service.client(token)
