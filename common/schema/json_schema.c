@@ -68,7 +68,7 @@ static void print_money_type(const struct field *field, enum field_in in, struct
     buffer_append_text(buffer, ",\"maximum\":");
     money_print(check_maximum(field), buffer);
     if (in == IN_REQUEST) {
-        print_pair(buffer, "pattern", "^-?[0-9]+(\\.[0-9]{1,2})?$");
+        print_pair(buffer, "pattern", field->min < 0 ? "^-?[0-9]+(\\.[0-9]{1,2})?$" : "^[0-9]+(\\.[0-9]{1,2})?$");
     }
 }
 

@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "common/base/memory.h"
+#include "common/base/text.h"
 #include "common/schema/schema.h"
 
 enum {
@@ -147,6 +149,48 @@ static inline const char *sample_errors(const struct field_errors *errors)
                                    errors->items[i].message);
     }
     return text;
+}
+
+/* Parses from memory that ends where the text ends, so that a sanitizer sees any step beyond. */
+static inline bool sample_parse(enum field_in in, const char *text, size_t length, struct record *ret_head,
+                                struct sample *ret_sample, struct field_errors *errors)
+{
+    char *exact = xmalloc(length + 1);
+    memcpy(exact + 1, text, length);
+    bool valid = schema_parse(&sample_table, in, exact + 1, length, ret_head, ret_sample, errors);
+    xfree(exact);
+    return valid;
+}
+
+static inline const char *sample_problems(enum field_in in, const char *text)
+{
+    struct record head;
+    struct sample sample;
+    struct field_errors errors = FIELD_ERRORS_INIT;
+    bool valid = sample_parse(in, text, strlen(text), &head, &sample, &errors);
+    assert_int_equal(valid, errors.count == 0);
+    return sample_errors(&errors);
+}
+
+/* What is wrong with a request that is valid but for this member, which replaces or joins the others. */
+static inline const char *sample_problems_with(const char *member, const char *json)
+{
+    static const struct {
+        const char *name, *json;
+    } members[] = {
+        {"title", "\"Jazz\""}, {"userId", "\"" SAMPLE_USER "\""}, {"price", "1"}, {"count", "1"}, {"open", "true"},
+        {"status", "\"new\""}, {"place", "{\"name\":\"hall\"}"}};
+    struct buffer text = BUFFER_INIT(SAMPLE_BUFFER_MAX);
+    buffer_append_char(&text, '{');
+    for (size_t i = 0; i < ARRAY_LENGTH(members); i++) {
+        if (!text_equal(members[i].name, member)) {
+            buffer_printf(&text, "\"%s\":%s,", members[i].name, members[i].json);
+        }
+    }
+    buffer_printf(&text, "\"%s\":%s}", member, json);
+    const char *problems = sample_problems(IN_REQUEST, buffer_text(&text));
+    buffer_done(&text);
+    return problems;
 }
 
 #endif

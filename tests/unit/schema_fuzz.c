@@ -3,8 +3,6 @@
  * comes back equal after it was printed. */
 #include "tests/unit/schema_fixture.h"
 
-#include "common/base/memory.h"
-
 enum {
     ROUNDS = 100000, /* of each way of reading */
     MUTATIONS_MAX = 6,
@@ -122,15 +120,6 @@ static void mutate(struct document_text *text, uint64_t *seed)
     }
 }
 
-static bool parse_exactly(enum field_in in, const char *bytes, size_t length, struct record *ret_head,
-                          struct sample *ret_sample, struct field_errors *errors)
-{
-    char *exact = xmemdup(bytes, length); /* ends where the text ends, so that a sanitizer sees any step beyond */
-    bool valid = schema_parse(&sample_table, in, exact, length, ret_head, ret_sample, errors);
-    xfree(exact);
-    return valid;
-}
-
 static void comes_back_equal(enum field_in in, const struct record *head, const struct sample *sample)
 {
     struct buffer first = BUFFER_INIT(SAMPLE_BUFFER_MAX), second = BUFFER_INIT(SAMPLE_BUFFER_MAX);
@@ -138,7 +127,7 @@ static void comes_back_equal(enum field_in in, const struct record *head, const 
     struct sample sample_back;
     struct field_errors errors = FIELD_ERRORS_INIT;
     schema_print(&sample_table, in, head, sample, &first);
-    if (!parse_exactly(in, first.data, first.length, &head_back, &sample_back, &errors)) {
+    if (!sample_parse(in, first.data, first.length, &head_back, &sample_back, &errors)) {
         fail_msg("%s was printed and not taken back: %s", buffer_text(&first), sample_errors(&errors));
     }
     schema_print(&sample_table, in, &head_back, &sample_back, &second);
@@ -175,7 +164,7 @@ static void survives_mutations(enum field_in in, const char *start, uint64_t see
         for (size_t i = 0; i < mutations && text.length > 1; i++) {
             mutate(&text, &seed);
         }
-        if (parse_exactly(in, text.bytes, text.length, &head, &sample, &errors)) {
+        if (sample_parse(in, text.bytes, text.length, &head, &sample, &errors)) {
             comes_back_equal(in, &head, &sample);
             accepted++;
         } else {

@@ -2,8 +2,6 @@
  * Tests of writing JSON by field tables: entities, errors, and JSON Schemas. */
 #include "tests/unit/schema_fixture.h"
 
-#include "common/base/text.h"
-
 static void prints_every_field_in_the_order_of_the_table(void **state UNUSED)
 {
     struct record head;
@@ -312,7 +310,10 @@ static void describes_requests_as_they_may_come(void **state UNUSED)
 {
     static const char *const pieces[] = {
         "\"userId\":{\"type\":\"string\",\"pattern\":\"^[0-9A-Fa-f]{24}$\"}",
-        "\"price\":{\"type\":[\"number\",\"string\"],\"minimum\":0.01,\"maximum\":1000000,",
+        "\"price\":{\"type\":[\"number\",\"string\"],\"minimum\":0.01,\"maximum\":1000000,"
+        "\"pattern\":\"^[0-9]+(\\\\.[0-9]{1,2})?$\",",
+        "\"discount\":{\"type\":[\"number\",\"string\"],\"minimum\":-5,\"maximum\":5,"
+        "\"pattern\":\"^-?[0-9]+(\\\\.[0-9]{1,2})?$\",",
         "\"password\":{\"type\":\"string\",\"minLength\":4,\"maxLength\":20,\"writeOnly\":true}",
         "\"status\":{\"type\":\"string\",\"enum\":[\"new\",\"old\"]}",
         "\"reason\":{\"type\":\"string\",\"enum\":[\"lost\",\"found\"]}",
