@@ -30,7 +30,8 @@ order_rules_WITH := services/orders/order.c
 ticket_rules_WITH := services/tickets/ticket.c
 auth_limiter_WITH := services/auth/limiter.c
 auth_user_WITH := services/auth/user.c
-CONTRACT_TESTS := bus store
+CONTRACT_TESTS := bus store store
+store_WITH := tests/contract/store_fixture.c
 store_WITH := tests/contract/store_fixture.c
 bus_WITH := tests/contract/bus_fixture.c tests/contract/bus_server.c
 

@@ -13,20 +13,20 @@
 enum {
     STORE_INDEX_FIELDS_MAX = 4,
     STORE_COLLECTIONS_MAX = 8,
-    STORE_INDEXES_MAX = 8,     /* of one collection */
-    STORE_LIMIT_MAX = 1000,    /* records of one page */
-    STORE_CURSOR_MAX = 512,    /* bytes, with the NUL */
-    STORE_SCAN_MAX = 20000,    /* records that one list may look at for a page with residual filters */
+    STORE_INDEXES_MAX = 8,      /* of one collection */
+    STORE_LIMIT_MAX = 1000,     /* records of one page */
+    STORE_CURSOR_MAX = 512,     /* bytes, with the NUL */
+    STORE_SCAN_MAX = 20000,     /* records that one list may look at for a page with residual filters */
     STORE_VALUE_TEXT_MAX = 512, /* bytes of a text in a query, with the NUL */
-    STORE_SUBJECT_MAX = 64,    /* bytes, with the NUL */
-    STORE_EVENT_MAX = 65536,   /* bytes of one outbox entry's payload */
-    STORE_OUTBOX_MAX = 1000,   /* unconfirmed events of one record, then writes with events are refused */
+    STORE_SUBJECT_MAX = 64,     /* bytes, with the NUL */
+    STORE_EVENT_MAX = 65536,    /* bytes of one outbox entry's payload */
+    STORE_OUTBOX_MAX = 1000,    /* unconfirmed events of one record, then writes with events are refused */
 };
 
 /* An ordered index over fields of the table that are IN_STORE (paths like "ticket.id"; "createdAt"). Every index
  * ends implicitly with the id, so that its order is total. Text orders bytewise, numbers by value, absent first. */
 struct index {
-    const char *name; /* NULL ends the list */
+    const char *name;                               /* NULL ends the list */
     const char *fields[STORE_INDEX_FIELDS_MAX + 1]; /* NULL-terminated paths */
 };
 
@@ -39,15 +39,16 @@ struct collection {
 struct store;
 
 struct store_config {
-    const char *uri; /* sqlite:path */
+    const char *uri;                             /* sqlite:path */
     const struct collection *const *collections; /* NULL-terminated; borrowed for the life of the store */
-    size_t readers;  /* connections for reads, 1 to 64 */
-    const struct clock *clock; /* NULL: the system's */
+    size_t readers;                              /* connections for reads, 1 to 64 */
+    const struct clock *clock;                   /* NULL: the system's */
 };
 
-/* Opens, creates what is missing, and migrates: new fields and indexes are added, indexes that are no longer declared
- * are dropped, and a store written by a newer format is refused (ERROR_INVALID). Blocks. A file that cannot be opened
- * or written is ERROR_UNAVAILABLE with the path and the reason. Everything below is thread-safe. */
+/* Opens, creates what is missing, and migrates: new fields and indexes are added (in records that are there already a
+ * required field then has its zero value), indexes that are no longer declared are dropped, and a store written by a
+ * newer format is refused (ERROR_INVALID). Blocks. A file that cannot be opened or written is ERROR_UNAVAILABLE with
+ * the path and the reason. Everything below is thread-safe. */
 bool store_open(const struct store_config *config, struct store **ret_store, struct error *error) MUST_CHECK;
 /* True for a URI that store_open understands: for the configuration's check, before anything is opened. */
 bool store_uri_valid(const char *uri);
@@ -57,19 +58,19 @@ void store_close(struct store **store);
 bool store_ping(struct store *store, struct error *error) MUST_CHECK;
 
 /* ERROR_NOT_FOUND or ERROR_UNAVAILABLE. `ret_value` is the collection's struct; it may be NULL. */
-bool store_get(struct store *store, const struct collection *collection, const struct id *id,
-               struct record *ret_head, void *ret_value, struct error *error) MUST_CHECK;
+bool store_get(struct store *store, const struct collection *collection, const struct id *id, struct record *ret_head,
+               void *ret_value, struct error *error) MUST_CHECK;
 /* The record that holds a claim. */
 bool store_get_by_claim(struct store *store, const struct collection *collection, const char *claim,
                         struct record *ret_head, void *ret_value, struct error *error) MUST_CHECK;
 
 enum query_operator {
-    QUERY_END = 0,    /* ends the list */
-    QUERY_EQUAL,      /* of an id, text, number or choice */
-    QUERY_ABSENT,     /* the field is absent */
-    QUERY_AT_LEAST,   /* numbers, money and times: inclusive */
-    QUERY_AT_MOST,    /* inclusive */
-    QUERY_CONTAINS,   /* residual: text contains this, case-insensitively (text_contains_folded) */
+    QUERY_END = 0,  /* ends the list */
+    QUERY_EQUAL,    /* of an id, text, number or choice */
+    QUERY_ABSENT,   /* the field is absent */
+    QUERY_AT_LEAST, /* numbers, money and times: inclusive */
+    QUERY_AT_MOST,  /* inclusive */
+    QUERY_CONTAINS, /* residual: text contains this, case-insensitively (text_contains_folded) */
 };
 
 struct query_condition {
@@ -87,18 +88,18 @@ enum {
  * AT_LEAST and AT_MOST on the next one) bound the scan; all others are residual filters, which look at no more than
  * STORE_SCAN_MAX records a page: a page may then be short, or empty, and still have a next one. */
 struct query {
-    const char *index;                                          /* name of the index, in whose order the records come */
+    const char *index; /* name of the index, in whose order the records come */
     bool descending;
     struct query_condition conditions[QUERY_CONDITIONS_MAX + 1]; /* ends with QUERY_END */
-    const char *after;                                          /* a cursor from a page; NULL or "": the beginning */
-    size_t limit;                                               /* 1 to STORE_LIMIT_MAX */
+    const char *after;                                           /* a cursor from a page; NULL or "": the beginning */
+    size_t limit;                                                /* 1 to STORE_LIMIT_MAX */
 };
 
 struct page {
     size_t count;
-    struct record *heads; /* count of them */
-    void *values;         /* count structs of the collection's table, one behind the other */
-    bool more;            /* `next` leads to a further page */
+    struct record *heads;        /* count of them */
+    void *values;                /* count structs of the collection's table, one behind the other */
+    bool more;                   /* `next` leads to a further page */
     char next[STORE_CURSOR_MAX]; /* opaque; [A-Za-z0-9_-]* */
 };
 
@@ -131,10 +132,11 @@ enum store_result {
  * each still succeeding or failing alone.
  *   expected 0  inserts, with the claim if it is not ""
  *   expected n  replaces the value of the record whose version is n; the claim is kept as it was
- * record->version is the version that is written, greater than expected (expected + 1 for all but snapshots), and
- * record->epoch its epoch. A replica's apply is the same write without an entry. Conflicts are looked for in the order
- * id, claim, version. On STORE_DONE record->unconfirmed (and on an update record->claim) are set. `error` is filled
- * for all results but STORE_DONE. */
+ * record->version is the version that is written, greater than expected (expected + 1 for all but snapshots; lower only
+ * where a snapshot of a later epoch replaces the record), and record->epoch its epoch. A replica's apply is the same
+ * write without an entry. Conflicts are looked for in the order id, claim, version. On STORE_DONE record->unconfirmed
+ * (and on an update record->claim) are set. `error` is filled for all results but STORE_DONE. An event that is larger
+ * than STORE_EVENT_MAX, or whose subject is too long, is STORE_UNAVAILABLE with ERROR_INVALID. */
 enum store_result store_write(struct store *store, const struct collection *collection, uint64_t expected,
                               struct record *record, const void *value, const struct outbox_entry *entry,
                               struct error *error) MUST_CHECK;
