@@ -25,13 +25,12 @@ tool_eventctl_SOURCES :=
 
 # Each is a program of its own: tests/unit/<name>.c, tests/contract/<name>.c. What one needs besides the library, it
 # names: <name>_WITH := services/orders/order.c
-UNIT_TESTS := base_buffer base_clock base_config base_encoding base_failpoint base_hashmap base_id base_log base_queue base_text auth_cache auth_cookie auth_limiter auth_password auth_token auth_user schema_fields schema_fuzz schema_money schema_parse schema_print schema_table order_rules ticket_rules
+UNIT_TESTS := base_buffer base_clock base_config base_encoding base_failpoint base_hashmap base_id base_log base_queue base_text auth_cache auth_cookie auth_limiter auth_password auth_token auth_user schema_fields schema_fuzz schema_money schema_parse schema_print schema_table order_rules ticket_rules http_conditional http_cookies http_proxies http_router http_url
 order_rules_WITH := services/orders/order.c
 ticket_rules_WITH := services/tickets/ticket.c
 auth_limiter_WITH := services/auth/limiter.c
 auth_user_WITH := services/auth/user.c
-CONTRACT_TESTS := bus store store
-store_WITH := tests/contract/store_fixture.c
+CONTRACT_TESTS := bus store
 store_WITH := tests/contract/store_fixture.c
 bus_WITH := tests/contract/bus_fixture.c tests/contract/bus_server.c
 
