@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * An event bus's server for tests: private ports and a private store; it can be stopped, killed, frozen and started
+ * again. TEST_BUS says which engine: stan (the default). */
+#ifndef TURNSTILE_TESTS_CONTRACT_BUS_SERVER_H
+#define TURNSTILE_TESTS_CONTRACT_BUS_SERVER_H
+
+#include "common/base/compiler.h"
+
+struct bus_server;
+
+enum bus_server_store { BUS_SERVER_FILE, BUS_SERVER_MEMORY };
+
+/* Chooses ports and a directory; starts nothing yet. `user` and `password` may be NULL. A failure fails the test. */
+struct bus_server *bus_server_new(enum bus_server_store store, const char *user, const char *password);
+/* Kills what runs, removes the directory. */
+void bus_server_free(struct bus_server **server);
+
+/* The address to give to bus_open. */
+const char *bus_server_uri(const struct bus_server *server);
+unsigned bus_server_port(const struct bus_server *server);
+
+/* Returns when it takes connections. */
+void bus_server_start(struct bus_server *server);
+void bus_server_stop(struct bus_server *server); /* the polite way */
+void bus_server_kill(struct bus_server *server); /* with SIGKILL */
+void bus_server_freeze(struct bus_server *server);
+void bus_server_thaw(struct bus_server *server);
+
+/* What the server's monitoring answers to GET `path`; NULL if it does not. Caller frees with xfree. */
+char *bus_server_monitor(const struct bus_server *server, const char *path);
+
+/* A port of the loopback address that nothing listens on. */
+unsigned bus_server_free_port(void);
+
+#endif
