@@ -30,9 +30,12 @@ order_rules_WITH := services/orders/order.c
 ticket_rules_WITH := services/tickets/ticket.c
 auth_limiter_WITH := services/auth/limiter.c
 auth_user_WITH := services/auth/user.c
-CONTRACT_TESTS := bus store
+CONTRACT_TESTS := bus bus_outage bus_stan store store_list
 store_WITH := tests/contract/store_fixture.c
+store_list_WITH := tests/contract/store_fixture.c
 bus_WITH := tests/contract/bus_fixture.c tests/contract/bus_server.c
+bus_outage_WITH := $(bus_WITH)
+bus_stan_WITH := $(bus_WITH)
 
 PACKAGES := libmicrohttpd jansson libjwt sqlite3 libsodium libcrypto
 # Debian's libnats has no streaming types in its .pc file: the define is ours to give.

@@ -32,6 +32,14 @@ void bus_link_release(struct bus_link **link_pointer)
     xfree(link);
 }
 
+static bool is_lost(struct bus_link *link)
+{
+    pthread_mutex_lock(&link->bus->mutex);
+    bool lost = link->lost || link->phase == BUS_LINK_ENDED;
+    pthread_mutex_unlock(&link->bus->mutex);
+    return lost;
+}
+
 void bus_link_lost(struct bus_link *link, const char *format, ...)
 {
     char reason[sizeof(link->reason)];
@@ -56,7 +64,9 @@ void bus_link_complain(struct bus_link *link, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
-    bus_complain(link->bus, text, "");
+    if (!is_lost(link)) { /* else it is what always comes of that */
+        bus_complain(link->bus, text, "");
+    }
 }
 
 bool bus_link_enqueue(struct bus_link *link, struct bus_item *item)
@@ -94,14 +104,6 @@ static void set_busy(struct bus_link *link)
 static void set_free(struct bus_link *link)
 {
     atomic_store(&link->busy_since, 0);
-}
-
-static bool is_lost(struct bus_link *link)
-{
-    pthread_mutex_lock(&link->bus->mutex);
-    bool lost = link->lost || link->phase == BUS_LINK_ENDED;
-    pthread_mutex_unlock(&link->bus->mutex);
-    return lost;
 }
 
 static void discard(struct bus_item *item)
@@ -337,17 +339,20 @@ static void *run(void *argument)
     struct error error = ERROR_INIT;
     pthread_setname_np(pthread_self(), "bus-link");
     set_busy(link);
-    if (bus->driver->connect(link, &link->target, &link->connection, &error)) {
+    bool connected = bus->driver->connect(link, &link->target, &link->connection, &error);
+    if (connected) {
         set_free(link);
         serve(link);
         bus_link_end(link);
         set_busy(link);
         bus->driver->disconnect(link->connection);
-    } else {
-        bus_link_lost(link, "%s", error.message);
     }
     set_free(link);
     pthread_mutex_lock(&bus->mutex);
+    if (!connected) {
+        /* Better than what the driver may have reported meanwhile, which is the consequence. */
+        text_copy_cut(link->reason, sizeof(link->reason), error.message);
+    }
     link->finished = true;
     if (link->abandoned) {
         bus->abandoned--;

@@ -35,9 +35,11 @@ static void lost(const void *handle, const char *reason)
     }
 }
 
-static void on_disconnected(natsConnection *nats UNUSED, void *handle)
+static void on_disconnected(natsConnection *nats, void *handle)
 {
-    lost(handle, "the server has closed it, or does not answer any more");
+    const char *text;
+    bool stale = natsConnection_GetLastError(nats, &text) == NATS_STALE_CONNECTION;
+    lost(handle, stale ? "the server does not answer any more" : "the server has closed it");
 }
 
 static void on_streaming_lost(stanConnection *streaming UNUSED, const char *reason, void *handle)
@@ -113,13 +115,12 @@ static natsStatus open_connection(struct stan_connection *connection)
 
 static bool explain(const struct bus_target *target, natsStatus status, struct error *error)
 {
-    const char *text = nats_GetLastError(NULL);
     if (status == NATS_NO_RESPONDERS) {
         return error_set(error, ERROR_UNAVAILABLE,
                          "NATS at %s:%u answers, but there is no streaming server with cluster id \"%s\" behind it",
                          target->host->name, target->host->port, target->path);
     }
-    if (status == NATS_ERR && text && strstr(text, "clientID already registered")) {
+    if (status == NATS_ERR && strstr(stan_last_error(status), "clientID already registered")) {
         return error_set(error, ERROR_UNAVAILABLE,
                          "client id \"%s\" is already in use on the bus by another process: each needs its own",
                          target->client_id);

@@ -26,13 +26,23 @@ bool stan_means_lost(const char *server_text)
     return false;
 }
 
+const char *stan_last_error(natsStatus status)
+{
+    const char *text = nats_GetLastError(NULL);
+    if (!text || text[0] == '\0') {
+        return natsStatus_GetText(status);
+    }
+    /* libnats puts "(file:line): " in front. */
+    const char *end = text[0] == '(' ? strstr(text, "): ") : NULL;
+    return end ? end + strlen("): ") : text;
+}
+
 bool stan_fail(struct error *error, natsStatus status, const char *what)
 {
     switch (status) {
     case NATS_ERR: {
         /* The server's own text, like "stan: invalid subject". */
-        const char *text = nats_GetLastError(NULL);
-        text = text ? text : natsStatus_GetText(status);
+        const char *text = stan_last_error(status);
         return error_set(error, stan_means_lost(text) ? ERROR_UNAVAILABLE : ERROR_CONFLICT, "%s: %s", what, text);
     }
     case NATS_INVALID_ARG:

@@ -26,7 +26,9 @@ struct stan_connection {
     } listeners[BUS_SUBSCRIPTIONS_MAX];
 };
 
-/* driver.c: puts into words why `status` came back from `what`, which is "cannot publish" or the like; false. The code
+/* driver.c: what libnats says of the last failure on this thread, in the server's own words if there are any. */
+const char *stan_last_error(natsStatus status);
+/* Puts into words why `status` came back from `what`, which is "cannot publish" or the like; false. The code
  * is ERROR_UNAVAILABLE if the connection is no good any more, else ERROR_CONFLICT. */
 bool stan_fail(struct error *error, natsStatus status, const char *what);
 /* The server does not know this client any more: all that helps is a new connection. */
