@@ -61,6 +61,27 @@ static void reads_both_alphabets_padded_or_not_and_ignores_other_members(void **
     }
 }
 
+static void reads_json_however_it_is_written(void **state UNUSED)
+{
+    static const char *const contents[] = {
+        "{\"jwt\":\"a.b.c\"}",
+        "{ \"jwt\": \"a.b.c\" }",
+        "{\"jwt\":\"\\u0061.b.c\"}",
+        "\n{\"jwt\":\"a.b.c\"}\n",
+        "{\"jwt\":\"a.b.c\",\"x\":\"y\"}",
+        "{\"\\u006awt\":\"a.b.c\"}",
+        "{\"x\":\"y\",\"jwt\":\"a.b.c\"}",
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(contents); i++) {
+        CLEANUP(free_pointer) char *value = text_to_base64(contents[i], strlen(contents[i]));
+        char token[AUTH_TOKEN_MAX] = "";
+        if (!auth_cookie_parse(value, token)) {
+            fail_msg("refused: %s", contents[i]);
+        }
+        assert_string_equal(token, "a.b.c");
+    }
+}
+
 static void refuses_cookies_that_hold_no_token(void **state UNUSED)
 {
     static const char *const contents[] = {"",
@@ -163,6 +184,7 @@ int main(void)
         cmocka_unit_test(the_longest_token_fits_into_a_cookie),
         cmocka_unit_test(nothing_is_not_put_into_a_cookie),
         cmocka_unit_test(reads_both_alphabets_padded_or_not_and_ignores_other_members),
+        cmocka_unit_test(reads_json_however_it_is_written),
         cmocka_unit_test(refuses_cookies_that_hold_no_token),
         cmocka_unit_test(refuses_cookies_that_are_too_long),
         WITH_FIXTURE(a_bearer_token_or_a_cookie_says_who_it_is),
