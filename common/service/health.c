@@ -33,7 +33,10 @@ static void get_readyz(struct http_request *request, void *context)
     bool ready = store && !stopping;
     CLEANUP(buffer_done) struct buffer body = BUFFER_INIT(HEALTH_BODY_MAX);
     buffer_printf(&body, "{\"status\":\"%s\",\"store\":\"%s\"",
-                  ready ? "ready" : stopping ? "stopping" : "unavailable", store ? "up" : "down");
+                  ready      ? "ready"
+                  : stopping ? "stopping"
+                             : "unavailable",
+                  store ? "up" : "down");
     if (service->events != NULL) {
         buffer_printf(&body, ",\"bus\":\"%s\"", bus_state_name(events_bus_state(service->events)));
     }

@@ -29,8 +29,7 @@ static void usage(const struct service_definition *definition, FILE *file)
     fprintf(file,
             "Usage: %s [--help | --version | --config-names]\n"
             "%s\n\n"
-            "Everything is configured by environment variables; of each, <NAME>_FILE may name a file that holds the "
-            "value.\n\n",
+            "Everything is configured by environment variables.\n\n",
             definition->name, definition->summary);
     settings_print_help(definition, file);
 }
@@ -49,7 +48,7 @@ static bool answer_command_line(int argc, char **argv, const struct service_defi
     } else if (argc == 2 && text_equal(argv[1], "--config-names")) {
         settings_print_names(definition, stdout);
     } else {
-        fprintf(stderr, "%s: unknown argument \"%s\"; try --help\n", definition->name, argv[argc == 2 ? 1 : argc - 1]);
+        fprintf(stderr, "%s: unknown argument \"%s\"; try --help\n", definition->name, argv[argc - 1]);
         *ret_status = EXIT_USAGE;
     }
     return true;
@@ -133,8 +132,7 @@ static bool start(struct service *service, struct route *routes, struct error *e
 {
     service->ids = id_source_new(NULL);
     return start_store(service, error) && start_auth(service, error) &&
-           (service->definition->start == NULL ||
-            service->definition->start(service, &service->state, error)) &&
+           (service->definition->start == NULL || service->definition->start(service, &service->state, error)) &&
            start_events(service, error) && start_http(service, routes, error);
 }
 

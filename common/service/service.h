@@ -22,14 +22,14 @@ struct service;
 
 /* What makes one service different from another. All is borrowed and static. */
 struct service_definition {
-    const char *name;                      /* "tickets" */
-    const char *summary;                   /* one line for --help */
-    const struct config_option *options;   /* its own variables, NULL: none */
-    size_t settings_size;                  /* of the struct that `options` fill */
+    const char *name;                            /* "tickets" */
+    const char *summary;                         /* one line for --help */
+    const struct config_option *options;         /* its own variables, NULL: none */
+    size_t settings_size;                        /* of the struct that `options` fill */
     const struct collection *const *collections; /* NULL-terminated */
-    const struct route *routes;            /* ends with a NULL method */
-    bool uses_bus;                         /* false: it neither publishes nor listens, and needs no BUS_URI */
-    const struct listener *listeners;      /* ends with a NULL entity; NULL: none */
+    const struct route *routes;                  /* ends with a NULL method */
+    bool uses_bus;                               /* false: it neither publishes nor listens, and needs no BUS_URI */
+    const struct listener *listeners;            /* ends with a NULL entity; NULL: none */
     /* Makes the service's own state, before requests and events arrive. May be NULL. */
     bool (*start)(struct service *service, void **ret_state, struct error *error);
     void (*stop)(void *state); /* after the last request and event */

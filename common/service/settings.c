@@ -2,12 +2,17 @@
  * The variables that every service reads, and their checks. */
 #include "common/service/settings.h"
 
+#include <assert.h>
 #include <stddef.h>
 #include <stdio.h>
 
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/text.h"
+
+enum {
+    SETTINGS_MAX = 64, /* variables of one service, and the end of the table */
+};
 
 static const char *check_store_uri(const char *value)
 {
@@ -120,24 +125,37 @@ bool settings_load(struct service *service, FILE *problems)
     return count == 0;
 }
 
+static size_t append_options(struct config_option *all, size_t count, const struct config_option *options)
+{
+    for (; options != NULL && options->name != NULL; options++) {
+        assert(count + 1 < SETTINGS_MAX);
+        all[count++] = *options;
+    }
+    return count;
+}
+
+/* All variables of a service as one table, its own first. */
+static void collect_options(const struct service_definition *definition,
+                            struct config_option ret_all[static SETTINGS_MAX])
+{
+    size_t count = append_options(ret_all, 0, definition->options);
+    count = append_options(ret_all, count, common_options);
+    if (definition->uses_bus) {
+        count = append_options(ret_all, count, bus_options);
+    }
+    ret_all[count] = (struct config_option){.name = NULL};
+}
+
 void settings_print_help(const struct service_definition *definition, FILE *file)
 {
-    if (definition->options != NULL) {
-        config_print_help(definition->options, file);
-    }
-    config_print_help(common_options, file);
-    if (definition->uses_bus) {
-        config_print_help(bus_options, file);
-    }
+    struct config_option all[SETTINGS_MAX];
+    collect_options(definition, all);
+    config_print_help(all, file);
 }
 
 void settings_print_names(const struct service_definition *definition, FILE *file)
 {
-    if (definition->options != NULL) {
-        config_print_names(definition->options, file);
-    }
-    config_print_names(common_options, file);
-    if (definition->uses_bus) {
-        config_print_names(bus_options, file);
-    }
+    struct config_option all[SETTINGS_MAX];
+    collect_options(definition, all);
+    config_print_names(all, file);
 }

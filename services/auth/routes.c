@@ -13,7 +13,7 @@
 #include "services/auth/user.h"
 
 enum {
-    USER_BODY_MAX = 4096,    /* bytes */
+    USER_BODY_MAX = 4096,     /* bytes */
     COOKIE_HEADER_MAX = 4096, /* bytes, with the NUL */
 };
 
@@ -30,9 +30,9 @@ const struct config_option auth_options[] = {
 /* ---- the service's own state ---- */
 
 struct auth_state {
-    struct limiter *signups;           /* by address */
-    struct limiter *account_failures;  /* by e-mail */
-    struct limiter *address_failures;  /* by address */
+    struct limiter *signups;          /* by address */
+    struct limiter *account_failures; /* by e-mail */
+    struct limiter *address_failures; /* by address */
 };
 
 static struct limiter *new_limiter(int64_t limit)

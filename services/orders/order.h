@@ -16,7 +16,7 @@ extern const struct collection orders_collection;  /* our own records */
 extern const struct collection tickets_collection; /* a replica of every ticket */
 
 /* Indexes of the orders. */
-#define ORDERS_BY_BUYER "by_buyer"   /* userId, createdAt */
+#define ORDERS_BY_BUYER  "by_buyer"  /* userId, createdAt */
 #define ORDERS_BY_TICKET "by_ticket" /* ticket.id, reservation */
 
 /* True if the order no longer holds its ticket, which is final. */
@@ -27,8 +27,8 @@ void order_place(const struct record *ticket_head, const struct ticket *ticket, 
                  int64_t reservation, int64_t now, int64_t hold_ms, struct record *ret_head, struct order *ret_order);
 
 enum order_cancel {
-    ORDER_CANCEL_DONE,      /* the order was changed */
-    ORDER_CANCEL_ALREADY,   /* it is cancelled */
+    ORDER_CANCEL_DONE,    /* the order was changed */
+    ORDER_CANCEL_ALREADY, /* it is cancelled */
     ORDER_CANCEL_BEING_PAID,
     ORDER_CANCEL_COMPLETE,
 };
@@ -37,8 +37,8 @@ enum order_cancel {
 enum order_cancel order_cancel(struct order *order);
 
 /* expiration:complete (effect_handler): cancels what is created, marks as expired what is being paid. */
-enum effect order_apply_expiration(const struct record *source, const void *entity, struct record *own,
-                                   void *own_value, struct event *ret_event);
+enum effect order_apply_expiration(const struct record *source, const void *entity, struct record *own, void *own_value,
+                                   struct event *ret_event);
 
 /* The state of a payment (effect_handler). The attempts of an order are numbered, and attempt n+1 exists only after
  * attempt n has failed: an attempt lower than the highest one seen is old news. A new attempt moves the order to

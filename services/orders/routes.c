@@ -100,16 +100,15 @@ static enum placed try_to_place(struct http_request *request, struct service *se
     const struct orders_settings *settings = service->own_settings;
     int64_t reservation = count > 0 ? order.reservation + 1 : 1;
     struct record head = {.id = *id};
-    order_place(ticket_head, ticket, &http_identity(request)->id, reservation, clock_now(NULL),
-                settings->hold_s * 1000, &head, &order);
+    order_place(ticket_head, ticket, &http_identity(request)->id, reservation, clock_now(NULL), settings->hold_s * 1000,
+                &head, &order);
     enum store_result result =
         events_write(service->events, &orders_collection, 0, &head, event_order_created(&order), &error);
     if (result == STORE_DONE) {
         http_respond_record(request, 201, &order_table, &head, &order);
     } else if (result == STORE_CONFLICT_CLAIM) {
         return PLACED_LOST_RACE;
-    } else if (result != STORE_CONFLICT_ID || !repeatable ||
-               !answer_repeated(request, service, id, &ticket_head->id)) {
+    } else if (result != STORE_CONFLICT_ID || !repeatable || !answer_repeated(request, service, id, &ticket_head->id)) {
         resource_respond_unwritten(request, result, &error);
     }
     return PLACED_ANSWERED;
@@ -117,6 +116,7 @@ static enum placed try_to_place(struct http_request *request, struct service *se
 
 static void create_order(struct http_request *request, void *context)
 {
+    http_set_header(request, "Cache-Control", "no-store");
     struct service *service = context;
     const struct order_request *input = http_body(request);
     struct id id;
@@ -144,6 +144,7 @@ static const char *const list_carried[] = {"limit", NULL};
 
 static void list_orders(struct http_request *request, void *context)
 {
+    http_set_header(request, "Cache-Control", "no-store");
     struct service *service = context;
     struct query query = {
         .index = ORDERS_BY_BUYER,
@@ -174,6 +175,7 @@ static bool load_own_order(struct http_request *request, struct service *service
 
 static void get_order(struct http_request *request, void *context)
 {
+    http_set_header(request, "Cache-Control", "no-store");
     struct id id;
     struct record head = RECORD_INIT;
     struct order order;
@@ -197,6 +199,7 @@ static void respond_cancelled(struct http_request *request, enum order_cancel ou
 
 static void delete_order(struct http_request *request, void *context)
 {
+    http_set_header(request, "Cache-Control", "no-store");
     struct service *service = context;
     struct id id;
     if (!http_parameter_id(request, "id", &id)) {

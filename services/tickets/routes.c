@@ -78,12 +78,12 @@ static void add_condition(struct query *query, struct query_condition condition)
 }
 
 static void read_price(const struct http_request *request, const char *name, enum query_operator operator,
-                       struct query *query, struct field_errors *errors)
+                       struct query * query, struct field_errors *errors)
 {
     const char *text = http_query(request, name);
     int64_t cents = 0;
     if (text != NULL && schema_parse_text(&search_price, name, text, &cents, errors)) {
-        add_condition(query, (struct query_condition){.operator= operator, .field = "price", .number = cents });
+        add_condition(query, (struct query_condition){.operator= operator, .field = "price", .number = cents});
     }
 }
 
@@ -109,11 +109,11 @@ static void read_search(const struct http_request *request, struct query *query,
                         struct field_errors *errors)
 {
     resource_read_page(request, query, errors);
-    add_condition(query, (struct query_condition){.operator= QUERY_ABSENT, .field = "orderId" });
+    add_condition(query, (struct query_condition){.operator= QUERY_ABSENT, .field = "orderId"});
     const char *seller = http_query(request, "userId");
     if (seller != NULL && schema_parse_text(&search_id, "userId", seller, ret_seller, errors)) {
         add_condition(query,
-                      (struct query_condition){.operator= QUERY_EQUAL, .field = "userId", .text = ret_seller->hex });
+                      (struct query_condition){.operator= QUERY_EQUAL, .field = "userId", .text = ret_seller->hex});
     }
     read_price(request, "minPrice", QUERY_AT_LEAST, query, errors);
     read_price(request, "maxPrice", QUERY_AT_MOST, query, errors);
@@ -121,7 +121,7 @@ static void read_search(const struct http_request *request, struct query *query,
     if (text != NULL && strlen(text) > SEARCH_MAX) {
         field_errors_add(errors, "q", "must be at most %d bytes", SEARCH_MAX);
     } else if (text != NULL && text[0] != '\0') {
-        add_condition(query, (struct query_condition){.operator= QUERY_CONTAINS, .field = "title", .text = text });
+        add_condition(query, (struct query_condition){.operator= QUERY_CONTAINS, .field = "title", .text = text});
     }
     read_sort(request, seller != NULL, query, errors);
 }
@@ -161,7 +161,8 @@ static void get_ticket(struct http_request *request, void *context)
     struct id id;
     struct record head = RECORD_INIT;
     struct ticket ticket;
-    if (http_parameter_id(request, "id", &id) && resource_load(request, context, &tickets_collection, &id, &head, &ticket)) {
+    if (http_parameter_id(request, "id", &id) &&
+        resource_load(request, context, &tickets_collection, &id, &head, &ticket)) {
         http_respond_record(request, 200, &ticket_table, &head, &ticket);
     }
 }
@@ -196,7 +197,8 @@ static void update_ticket(struct http_request *request, void *context)
     for (int i = 0; i < RESOURCE_TRIES_MAX; i++) {
         struct record head = RECORD_INIT;
         struct ticket ticket;
-        if (!resource_load(request, service, &tickets_collection, &id, &head, &ticket) || !may_edit(request, &head, &ticket)) {
+        if (!resource_load(request, service, &tickets_collection, &id, &head, &ticket) ||
+            !may_edit(request, &head, &ticket)) {
             return;
         }
         enum store_result result = STORE_DONE;

@@ -8,10 +8,10 @@
 extern const struct collection tickets_collection;
 
 /* Indexes of the collection. */
-#define TICKETS_BY_CREATION "by_creation"           /* orderId, createdAt */
-#define TICKETS_BY_PRICE "by_price"                 /* orderId, price */
-#define TICKETS_BY_SELLER "by_seller"               /* userId, createdAt */
-#define TICKETS_FREE_BY_SELLER "free_by_seller"     /* userId, orderId, createdAt */
+#define TICKETS_BY_CREATION    "by_creation"    /* orderId, createdAt */
+#define TICKETS_BY_PRICE       "by_price"       /* orderId, price */
+#define TICKETS_BY_SELLER      "by_seller"      /* userId, createdAt */
+#define TICKETS_FREE_BY_SELLER "free_by_seller" /* userId, orderId, createdAt */
 
 /* A reserved ticket cannot be edited. */
 bool ticket_is_reserved(const struct ticket *ticket);
