@@ -22,7 +22,7 @@ struct auth_config {
     const struct clock *clock;
 };
 
-/* ERROR_INVALID: a key is too short. Everything below is thread-safe. */
+/* ERROR_INVALID: a key is too short, or the lifetime not positive. Everything below is thread-safe. */
 bool auth_new(const struct auth_config *config, struct auth **ret_auth, struct error *error) MUST_CHECK;
 void auth_free(struct auth **auth);
 
@@ -31,7 +31,8 @@ bool auth_token_issue(struct auth *auth, const struct http_identity *identity, c
                       struct error *error) MUST_CHECK;
 /* Signature, alg (HS256 and nothing else), exp, nbf, id and email are checked. A verified token is cached until it
  * expires. ERROR_UNAUTHORIZED says why, for logs, never for clients. */
-bool auth_token_verify(struct auth *auth, const char *token, struct http_identity *ret_identity, struct error *error) MUST_CHECK;
+bool auth_token_verify(struct auth *auth, const char *token, struct http_identity *ret_identity,
+                       struct error *error) MUST_CHECK;
 
 /* The cookie's value as Node's cookie-session writes it: base64 of {"jwt":"<token>"}. */
 bool auth_cookie_print(const char *token, char ret_value[static AUTH_COOKIE_MAX]) MUST_CHECK;
@@ -41,8 +42,9 @@ bool auth_cookie_parse(const char *value, char ret_token[static AUTH_TOKEN_MAX])
 http_authenticate auth_authenticate;
 
 /* Argon2id (RFC 9106): 19 MiB, 2 passes. Both block for tens of milliseconds; at most as many run at once as there are
- * cores, others wait. */
-bool auth_password_hash(const char *password, char ret_hash[static AUTH_PASSWORD_HASH_MAX], struct error *error) MUST_CHECK;
+ * cores, others wait. ERROR_UNAVAILABLE: there is no memory for it. */
+bool auth_password_hash(const char *password, char ret_hash[static AUTH_PASSWORD_HASH_MAX],
+                        struct error *error) MUST_CHECK;
 /* False if it does not match. `hash` NULL costs the same time and is false: for accounts that do not exist. */
 bool auth_password_verify(const char *hash, const char *password) MUST_CHECK;
 
