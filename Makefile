@@ -9,9 +9,10 @@ base_SOURCES := buffer.c clock.c config.c encoding.c error.c failpoint.c hashmap
 schema_SOURCES := check.c document.c email.c errors.c json_schema.c money.c print.c table.c
 http_SOURCES := check.c conditional.c connection.c cookies.c proxies.c receive.c request.c respond.c router.c server.c url.c worker.c
 auth_SOURCES := cache.c cookie.c password.c token.c
-store_SOURCES := cursor.c page.c plan.c store.c value.c sqlite/committer.c sqlite/connection.c sqlite/driver.c sqlite/lock.c sqlite/migrate.c sqlite/outbox.c sqlite/pool.c sqlite/read.c sqlite/rows.c sqlite/transaction.c
+store_SOURCES := collection.c cursor.c page.c plan.c store.c value.c sqlite/committer.c sqlite/connection.c sqlite/driver.c sqlite/lock.c sqlite/migrate.c sqlite/outbox.c sqlite/pool.c sqlite/read.c sqlite/rows.c sqlite/transaction.c
 bus_SOURCES := bus.c handle.c link.c probe.c publish.c receive.c supervisor.c uri.c stan/connect.c stan/driver.c stan/publish.c stan/subscribe.c
-events_SOURCES := catalogue.c entities.c
+events_SOURCES := apply.c arrival.c backlog.c catalogue.c dead_letter.c entities.c events.c held.c inbox.c listener.c \
+  message.c relay.c shard.c signals.c thread.c verdict.c
 service_SOURCES := health.c resource.c service.c settings.c
 MODULES := base schema http auth store bus events service
 
@@ -30,9 +31,12 @@ order_rules_WITH := services/orders/order.c
 ticket_rules_WITH := services/tickets/ticket.c
 auth_limiter_WITH := services/auth/limiter.c
 auth_user_WITH := services/auth/user.c
-CONTRACT_TESTS := bus bus_outage bus_stan store store_list
+CONTRACT_TESTS := bus bus_outage bus_stan store store_list store_processes store_sqlite http_server
+http_server_WITH := tests/contract/http_fixture.c
 store_WITH := tests/contract/store_fixture.c
 store_list_WITH := tests/contract/store_fixture.c
+store_processes_WITH := tests/contract/store_fixture.c
+store_sqlite_WITH := tests/contract/store_fixture.c
 bus_WITH := tests/contract/bus_fixture.c tests/contract/bus_server.c
 bus_outage_WITH := $(bus_WITH)
 bus_stan_WITH := $(bus_WITH)

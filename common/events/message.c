@@ -11,8 +11,8 @@
 #include "common/base/text.h"
 
 enum {
-    SPAN_LENGTH = 16,                    /* hex digits */
-    TRACE_AT = sizeof("00-") - 1,        /* where the trace begins in a traceparent */
+    SPAN_LENGTH = 16,             /* hex digits */
+    TRACE_AT = sizeof("00-") - 1, /* where the trace begins in a traceparent */
     TRACEPARENT_LENGTH = TRACE_AT + TRACE_LENGTH + 1 + SPAN_LENGTH + 1 + 2,
 };
 

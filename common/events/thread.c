@@ -1,8 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Condition variables on the monotonic clock. */
-#include "common/events/condition.h"
+ * Threads, and condition variables on the monotonic clock. */
+#include "common/events/thread.h"
+
+#include <stdlib.h>
+#include <string.h>
 
 #include "common/base/clock.h"
+#include "common/base/log.h"
+
+void thread_start(pthread_t *ret_thread, void *(*run)(void *context), void *context)
+{
+    int result = pthread_create(ret_thread, NULL, run, context);
+    if (result != 0) {
+        log_error("A thread cannot be started: %s", strerrordesc_np(result));
+        abort();
+    }
+}
 
 void condition_init(pthread_cond_t *condition)
 {

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * An event that arrived, on its way through the listener, and what the listener's threads share. */
+#ifndef TURNSTILE_EVENTS_ARRIVAL_H
+#define TURNSTILE_EVENTS_ARRIVAL_H
+
+#include <stdatomic.h>
+
+#include "common/events/events.h"
+#include "common/events/message.h"
+
+enum {
+    LISTENER_NAME_SIZE = 96,
+};
+
+/* Does not change while the listener is open. */
+struct listening {
+    const char *service;
+    struct events *events; /* effects are written through it */
+    struct store *store;
+    struct bus *bus;
+    const struct clock *clock;
+    void *context; /* of `applied` */
+    char queue_group[BUS_NAME_MAX];
+    char before_write[LISTENER_NAME_SIZE]; /* failpoint */
+    char lacking[LISTENER_NAME_SIZE];      /* topic: who holds an event tells what it lacks */
+    char applied[LISTENER_NAME_SIZE];      /* topic: who applies it answers */
+};
+
+/* One subject that is listened to. */
+struct route {
+    const struct listening *listening;
+    const struct listener *listener;
+    const struct subject *subject;
+    size_t number;
+    size_t held_max;    /* how many events may be held */
+    atomic_size_t held; /* by all shards together */
+};
+
+struct arrival {
+    struct arrival *next;
+    struct route *route;
+    struct delivery *delivery; /* the newest handle of it; under the shard's lock; NULL while it is in use */
+    uint64_t sequence;
+    size_t length;
+    char *reason; /* it cannot be applied: why; NULL otherwise, and then the following is set */
+    struct record head;
+    void *value; /* the entity's struct */
+    struct event_meta meta;
+    struct id own_id; /* of our record */
+
+    bool is_held;       /* counts in route->held */
+    int64_t attempts;   /* failures of its own */
+    int64_t not_before; /* when it may be tried again after one */
+    int64_t tell_at;    /* when to tell the others again what it lacks */
+    int64_t extend_at;  /* when to ask the bus for more time */
+};
+
+/* Parses what was received; what cannot be parsed has a reason. Takes ownership of the delivery. */
+struct arrival *arrival_new(struct route *route, struct delivery *delivery);
+/* The delivery must have ended. */
+void arrival_free(struct arrival *arrival);
+
+/* "<subject's number>/<sequence>", under which a redelivery is known. */
+enum {
+    ARRIVAL_KEY_SIZE = 48,
+};
+void arrival_key(const struct route *route, uint64_t sequence, char ret_key[static ARRIVAL_KEY_SIZE]);
+
+/* "<collection>/<id>" of our own record, which is what lists are kept by. */
+enum {
+    RECORD_KEY_SIZE = 64 + 1 + ID_LENGTH + 1,
+};
+void record_key(const struct collection *collection, const struct id *id, char ret_key[static RECORD_KEY_SIZE]);
+
+/* Sets the log's context to the event's, with its trace. */
+void arrival_set_context(const struct arrival *arrival);
+
+#endif
