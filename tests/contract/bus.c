@@ -206,6 +206,7 @@ static void redelivers_what_was_not_acknowledged_and_only_that(void **state UNUS
         assert_int_equal(receiver_at(receiver, i).sequence, receiver_at(receiver, 1).sequence);
         assert_true(receiver_at(receiver, i).redelivered);
     }
+    bus_stop_receiving(bus);
     receiver_free(&receiver); /* drops what is left */
     bus_close(&bus, CLOSE_MS);
     publisher_free(&publisher);

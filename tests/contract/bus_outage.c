@@ -38,7 +38,10 @@ static int set_scene(void **state)
 static int clear_scene(void **state)
 {
     struct scene *scene = *state;
-    receiver_free(&scene->receiver);
+    if (scene->bus) {
+        bus_stop_receiving(scene->bus);
+    }
+    receiver_free(&scene->receiver); /* drops what it keeps */
     bus_close(&scene->bus, 0);
     publisher_free(&scene->publisher);
     bus_server_free(&scene->server);
@@ -254,7 +257,6 @@ struct states {
     pthread_mutex_t mutex;
     size_t count;
     enum bus_state states[16];
-    int running;
 };
 
 static void record_state(struct bus *bus UNUSED, enum bus_state state, void *context)

@@ -3,7 +3,8 @@
  *
  * libnats would repair a broken NATS connection by itself, and the streaming layer would go on over it if the server
  * still knew the client. That is given up: whatever breaks, the connection is closed and made anew, since one way back
- * that is always taken is one that works. */
+ * that is always taken is one that works. libnats 3.4.1 cannot be told not to try: it does so after a pause, and if it
+ * is closed at the very moment it begins to pause, closing waits for the end of that. */
 #include <stdio.h>
 #include <string.h>
 
@@ -21,7 +22,7 @@ enum {
     PING_SECONDS = 5,      /* between pings, of NATS and of the streaming layer */
     NATS_PINGS_MAX = 2,    /* unanswered ones, of NATS */
     STREAMING_PINGS_MAX = 3,
-    NEVER_MS = 24 * 60 * 60 * 1000, /* libnats waits as long before it connects again, and we close it long before */
+    RECONNECT_MS = 500, /* see above: libnats may not get so far, but its closing may have to wait for this */
     URL_MAX = BUS_HOST_MAX + 32,
 };
 
@@ -73,7 +74,8 @@ static natsStatus set_nats_options(natsOptions *options, const struct stan_conne
     status = status == NATS_OK ? natsOptions_SetWriteDeadline(options, WRITE_MS) : status;
     status = status == NATS_OK ? natsOptions_SetPingInterval(options, PING_SECONDS * 1000) : status;
     status = status == NATS_OK ? natsOptions_SetMaxPingsOut(options, NATS_PINGS_MAX) : status;
-    status = status == NATS_OK ? natsOptions_SetReconnectWait(options, NEVER_MS) : status;
+    status = status == NATS_OK ? natsOptions_SetReconnectWait(options, RECONNECT_MS) : status;
+    status = status == NATS_OK ? natsOptions_SetReconnectJitter(options, 0, 0) : status;
     status = status == NATS_OK ? natsOptions_SetIgnoreDiscoveredServers(options, true) : status;
     status = status == NATS_OK ? natsOptions_SetFailRequestsOnDisconnect(options, true) : status;
     status = status == NATS_OK ? natsOptions_SetDisconnectedCB(options, on_disconnected, connection->handle) : status;
