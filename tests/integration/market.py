@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole market for a test: auth, and as many instances of tickets and orders as it wants."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sqlite3
+import uuid
+from typing import Any
+
+from harness import Client, Service, System, User, wait_until
+
+ORDERS_GROUP = "orders-service"
+TICKETS_GROUP = "tickets-service"
+
+
+def new_id() -> str:
+    """An id that no service has made."""
+    return uuid.uuid4().hex[:24]
+
+
+class Market:
+    """Calls go to the instances in turn. Nothing here waits for what an event has yet to bring, except where it says so."""
+
+    def __init__(self, system: System, instances: int = 1, **env: str):
+        self.system = system
+        self.broker = system.broker
+        self.auth = system.service("auth")
+        self.tickets = [system.service("tickets", **env) for _ in range(instances)]
+        self.orders = [system.service("orders", **env) for _ in range(instances)]
+        self._next_tickets = itertools.cycle(self.tickets)
+        self._next_orders = itertools.cycle(self.orders)
+
+    def user(self) -> User:
+        return self.system.user(self.auth)
+
+    # ---- requests ----
+
+    def client(self, service: Service, user: User | None = None) -> Client:
+        return service.client(user.token if user else None)
+
+    def list_ticket(self, seller: User, title: str = "Concert", price: float = 20, at: Service | None = None) -> Any:
+        answer = self.client(at or next(self._next_tickets), seller).post(
+            "/api/tickets", {"title": title, "price": price}
+        )
+        assert answer.status == 201, answer.body
+        return answer.json
+
+    def change_ticket(self, seller: User, ticket: str, price: float, at: Service | None = None) -> Any:
+        answer = self.client(at or next(self._next_tickets), seller).put(
+            f"/api/tickets/{ticket}", {"title": "Concert", "price": price}
+        )
+        assert answer.status == 200, answer.body
+        return answer.json
+
+    def ticket(self, ticket: str) -> Any:
+        answer = next(self._next_tickets).client().get(f"/api/tickets/{ticket}")
+        assert answer.status == 200, answer.body
+        return answer.json
+
+    def reserve(self, buyer: User, ticket: str, at: Service | None = None) -> Any:
+        answer = self.client(at or next(self._next_orders), buyer).post("/api/orders", {"ticketId": ticket})
+        assert answer.status == 201, answer.body
+        return answer.json
+
+    def cancel(self, buyer: User, order: str, at: Service | None = None) -> None:
+        answer = self.client(at or next(self._next_orders), buyer).delete(f"/api/orders/{order}")
+        assert answer.status == 204, answer.body
+
+    # ---- what is in the stores ----
+
+    def rows(self, service: str, query: str, *arguments: Any) -> list[Any]:
+        database = sqlite3.connect(f"file:{self.system.store_path(service)}?mode=ro", uri=True, timeout=10)
+        try:
+            return database.execute(query, arguments).fetchall()
+        finally:
+            database.close()
+
+    def replica_version(self, ticket: str) -> int:
+        """The version of a ticket that orders knows, 0 if none."""
+        rows = self.rows("orders", "SELECT version FROM tickets WHERE id = ?", ticket)
+        return rows[0][0] if rows else 0
+
+    def wait_replica(self, ticket: str, version: int = 1) -> None:
+        wait_until(lambda: self.replica_version(ticket) >= version, f"orders has version {version} of ticket {ticket}")
+
+    def holder(self, ticket: str) -> str | None:
+        """The order that holds a ticket, as tickets knows it."""
+        return self.rows("tickets", 'SELECT "orderId" FROM tickets WHERE id = ?', ticket)[0][0]
+
+    def outbox(self, service: str) -> int:
+        return self.rows(service, "SELECT count(*) FROM store_outbox")[0][0]
+
+    # ---- the end of a test ----
+
+    def wait_settled(self) -> None:
+        """Every event is published, received and acknowledged."""
+
+        def settled() -> bool:
+            ticket_subjects = ("ticket:created", "ticket:updated")
+            order_subjects = ("order:created", "order:updated", "order:cancelled")
+            return (
+                self.outbox("tickets") == 0
+                and self.outbox("orders") == 0
+                and all(self.broker.settled(subject, ORDERS_GROUP) for subject in ticket_subjects)
+                and all(self.broker.settled(subject, TICKETS_GROUP) for subject in order_subjects)
+            )
+
+        wait_until(settled, "all events are published, received and acknowledged")
+
+    def check_converged(self) -> None:
+        """Every replica equals its owner's record, and no ticket has two live orders."""
+        columns = '"id", "version", "title", "price", "userId", "orderId"'
+        owned = self.rows("tickets", f"SELECT {columns} FROM tickets ORDER BY id")
+        replicas = self.rows("orders", f"SELECT {columns} FROM tickets ORDER BY id")
+        assert owned == replicas
+        live = self.rows("orders", "SELECT \"ticket.id\", id FROM orders WHERE status <> 'cancelled'")
+        holders = dict(live)
+        assert len(holders) == len(live), "a ticket has two live orders"
+        for ticket, order in self.rows("tickets", 'SELECT "id", "orderId" FROM tickets'):
+            assert order == holders.get(ticket)
+
+    def check_applied_in_order(self) -> None:
+        """In the logs of all instances of orders, the versions applied of each ticket are 1, 2, 3, … each once."""
+        applied: dict[str, list[int]] = {}
+        for instance in self.orders:
+            for line in instance.log().splitlines():
+                if "Applied ticket/" in line:
+                    ticket, version = line.rsplit("Applied ticket/", 1)[1].strip().split("/")[:2]
+                    applied.setdefault(ticket, []).append(int(version))
+        for ticket, versions in applied.items():
+            assert sorted(versions) == list(range(1, len(versions) + 1)), (ticket, versions)
+
+    # ---- events ----
+
+    def messages(self, *subjects: str) -> list[Any]:
+        """Everything that was published on these subjects, as eventctl prints it, oldest first."""
+        count = sum(self.broker.last_sequence(subject) for subject in subjects)
+        if count == 0:
+            return []
+        listened = self.system.eventctl(
+            "listen", *subjects, "--deliver-all", "--json", "--count", str(count), "--timeout", "30"
+        )
+        return [json.loads(line) for line in listened.stdout.splitlines() if line.startswith("{")]
+
+    def check_published_in_order(self) -> None:
+        """On each subject, no version of a ticket comes for the first time behind a higher one."""
+        seen: dict[str, list[int]] = {}
+        for message in self.messages("ticket:updated"):
+            event = json.loads(message["data"]) if isinstance(message["data"], str) else message["data"]
+            versions = seen.setdefault(event["id"], [])
+            if event["version"] not in versions:
+                versions.append(event["version"])
+        for ticket, versions in seen.items():
+            assert versions == sorted(versions), (ticket, versions)
+
+
+def ticket_event(ticket: str, version: int, price: float = 20, **fields: Any) -> dict[str, Any]:
+    """An event of a ticket as its owner would publish it."""
+    event = {
+        "id": ticket,
+        "version": version,
+        "title": "Concert",
+        "price": price,
+        "userId": "5f43c0de5f43c0de5f43c0de",
+        "createdAt": "2026-01-31T12:00:00.000Z",
+        "updatedAt": "2026-01-31T12:00:00.000Z",
+    }
+    event.update(fields)
+    return event
+
+
+def order_event(order: str, version: int, ticket: str, reservation: int, status: str = "created") -> dict[str, Any]:
+    """An event of an order as its owner would publish it."""
+    return {
+        "id": order,
+        "version": version,
+        "status": status,
+        "userId": "5f43c0de5f43c0de5f43c0de",
+        "ticket": {"id": ticket, "title": "Concert", "price": 20},
+        "reservation": reservation,
+        "createdAt": "2026-01-31T12:00:00.000Z",
+        "expiresAt": "2026-01-31T12:15:00.000Z",
+    }

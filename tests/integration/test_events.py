@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From one service's change to another's replica: order, gaps, doubles, dead letters."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import signal
+import time
+
+import pytest
+
+from harness import System, wait_until
+from market import ORDERS_GROUP, TICKETS_GROUP, Market, new_id, order_event, ticket_event
+
+
+def test_a_ticket_is_listed_changed_reserved_freed_and_replicated(system: System) -> None:
+    market = Market(system)
+    seller, buyer = market.user(), market.user()
+    ticket = market.list_ticket(seller)["id"]
+    market.change_ticket(seller, ticket, 25.5)
+    market.wait_replica(ticket, 2)
+    order = market.reserve(buyer, ticket)
+    assert order["ticket"] == {"id": ticket, "title": "Concert", "price": 25.5}
+    assert (order["status"], order["reservation"], order["version"]) == ("created", 1, 1)
+    wait_until(lambda: market.ticket(ticket).get("orderId") == order["id"], "the ticket is reserved")
+    assert ticket not in [t["id"] for t in market.tickets[0].client().get("/api/tickets").json]
+    market.cancel(buyer, order["id"])
+    wait_until(lambda: "orderId" not in market.ticket(ticket), "the ticket is free")
+    assert ticket in [t["id"] for t in market.tickets[0].client().get("/api/tickets").json]
+    market.wait_settled()
+    market.check_converged()
+    market.check_applied_in_order()
+
+
+@pytest.mark.parametrize("instances", [1, 2])
+def test_a_gap_holds_events_until_the_missing_one_comes(system: System, instances: int) -> None:
+    market = Market(system, instances)
+    ticket = market.list_ticket(market.user())["id"]
+    market.wait_replica(ticket)
+    market.wait_settled()
+    system.publish("ticket:updated", ticket_event(ticket, 3, 23))
+    system.publish("ticket:updated", ticket_event(ticket, 4, 24))
+    wait_until(lambda: market.broker.pending("ticket:updated", ORDERS_GROUP) == 2, "both wait for their predecessor")
+    assert market.replica_version(ticket) == 1
+    system.publish("ticket:updated", ticket_event(ticket, 2, 22))
+    market.wait_replica(ticket, 4)
+    wait_until(lambda: market.broker.settled("ticket:updated", ORDERS_GROUP), "all three are acknowledged")
+    market.check_applied_in_order()
+    assert market.rows("orders", "SELECT price FROM tickets WHERE id = ?", ticket) == [(2400,)]
+
+
+def test_held_events_are_applied_by_the_instance_that_has_them_when_another_fills_the_gap(system: System) -> None:
+    """Each instance holds what it was given: instance 1 is given n+2 while instance 2 is not there, and dies not."""
+    market = Market(system, 2)
+    ticket = market.list_ticket(market.user())["id"]
+    market.wait_replica(ticket)
+    market.wait_settled()
+    for version in range(3, 11):
+        system.publish("ticket:updated", ticket_event(ticket, version, version))
+    wait_until(lambda: market.broker.pending("ticket:updated", ORDERS_GROUP) == 8, "all wait")
+    members = [s["pending_count"] for s in market.broker.subscriptions("ticket:updated") if s["queue_name"]]
+    assert sum(members) == 8 and len(members) == 2
+    system.publish("ticket:updated", ticket_event(ticket, 2, 2))
+    market.wait_replica(ticket, 10)
+    wait_until(lambda: market.broker.settled("ticket:updated", ORDERS_GROUP), "all are acknowledged")
+    market.check_applied_in_order()
+
+
+def test_the_same_event_many_times_is_applied_once_and_acknowledged_every_time(system: System) -> None:
+    market = Market(system, 2)
+    ticket = market.list_ticket(market.user())["id"]
+    market.wait_replica(ticket)
+    for _ in range(10):
+        system.publish("ticket:updated", ticket_event(ticket, 2, 22))
+    market.wait_replica(ticket, 2)
+    wait_until(lambda: market.broker.settled("ticket:updated", ORDERS_GROUP), "all are acknowledged")
+    market.check_applied_in_order()
+    # What is acknowledged does not come back: a later event is the only message that still arrives.
+    received = sum(log.count("Message received: ticket:updated") for log in (o.log() for o in market.orders))
+    time.sleep(6)  # longer than the ack wait: that nothing comes is what is waited for
+    assert received == sum(log.count("Message received: ticket:updated") for log in (o.log() for o in market.orders))
+
+
+def test_an_event_whose_acknowledgement_was_lost_is_not_applied_again(system: System) -> None:
+    market = Market(system)
+    ticket = market.list_ticket(market.user())["id"]
+    market.wait_replica(ticket)
+    market.wait_settled()
+    orders = market.orders[0]
+    orders.kill()
+    orders.env["FAILPOINTS"] = "orders.listener.before_ack=kill"
+    orders.start()
+    system.publish("ticket:updated", ticket_event(ticket, 2, 22))
+    wait_until(lambda: not orders.running, "orders dies between its write and its acknowledgement")
+    assert market.replica_version(ticket) == 2
+    del orders.env["FAILPOINTS"]
+    orders.start()
+    wait_until(lambda: market.broker.settled("ticket:updated", ORDERS_GROUP), "the redelivered event is acknowledged")
+    market.check_applied_in_order()
+    assert market.replica_version(ticket) == 2
+
+
+BAD_EVENTS = {
+    "malformed": "{not json",
+    "empty": "",
+    "wrong type": '{"id":"5f43c0de5f43c0de5f43c0de","version":1,"title":7,"price":"free"}',
+    "no id": '{"version":1}',
+    "too large": '{"id":"' + "x" * (512 * 1024) + '"}',
+}
+
+
+def test_events_that_cannot_be_applied_go_to_the_dead_letters_and_others_flow(system: System) -> None:
+    market = Market(system)
+    for event in BAD_EVENTS.values():
+        system.publish("ticket:created", event)
+    ticket = market.list_ticket(market.user())["id"]
+    market.wait_replica(ticket)
+    wait_until(lambda: market.broker.settled("ticket:created", ORDERS_GROUP), "the bad events are acknowledged")
+    letters = market.messages("dead:ticket:created")
+    assert len(letters) == len(BAD_EVENTS)
+    listed = system.eventctl("dead", "list").stdout
+    assert listed.count("ticket:created") >= len(BAD_EVENTS)
+    for reason in ("title", "price", "larger than 65536 bytes", "id"):
+        assert reason in listed
+
+
+def test_a_dead_letter_is_replayed_when_what_it_needed_is_there(system: System) -> None:
+    """An order of a ticket that does not exist is a stray; once the ticket exists, its replay is applied."""
+    market = Market(system)
+    order = new_id()
+    stray_ticket = new_id()
+    system.publish("order:created", order_event(order, 1, stray_ticket, 1))
+    wait_until(lambda: market.broker.last_sequence("dead:order:created") == 1, "the stray is a dead letter")
+    wait_until(lambda: market.broker.settled("order:created", TICKETS_GROUP), "and was acknowledged")
+    assert market.messages("dead:order:created")
+    result = system.eventctl("dead", "replay", "--subject", "order:created")
+    assert "1" in result.stdout
+    wait_until(lambda: market.broker.last_sequence("order:created") == 2, "it was delivered again")
+    wait_until(lambda: market.broker.last_sequence("dead:order:created") == 2, "and refused again")
+    listed = system.eventctl("dead", "list", "--json").stdout.splitlines()
+    assert len(listed) == 1, "the replayed one is dealt with, the new one is open"
+
+
+def order_histories() -> list[list[tuple[str, str]]]:
+    """Orders A (reservation 1, cancelled later) and B (reservation 2, live): all orders in which their events may come."""
+    events = [("A", "created"), ("A", "cancelled"), ("B", "created")]
+    return [list(permutation) for permutation in itertools.permutations(events)]
+
+
+def test_order_events_in_any_order_end_with_the_right_holder(system: System) -> None:
+    market = Market(system, 2)
+    seller = market.user()
+    expected = {}
+    for history in order_histories():
+        ticket = market.list_ticket(seller)["id"]
+        orders = {"A": new_id(), "B": new_id()}
+        expected[ticket] = orders["B"]
+        doubled = history + random.Random(len(expected)).sample(history, len(history))
+        for name, what in doubled:
+            version = 1 if what == "created" else 2
+            event = order_event(orders[name], version, ticket, 1 if name == "A" else 2, what)
+            system.publish(f"order:{what}", event)
+    for ticket, order in expected.items():
+        wait_until(lambda: market.holder(ticket) == order, "the live order holds the ticket")
+    wait_until(lambda: market.broker.settled("order:created", TICKETS_GROUP), "all are acknowledged")
+    wait_until(lambda: market.broker.settled("order:cancelled", TICKETS_GROUP), "all are acknowledged")
+    for ticket, order in expected.items():
+        assert market.holder(ticket) == order
+
+
+def test_cancelled_before_created_leaves_the_ticket_free(system: System) -> None:
+    market = Market(system, 2)
+    ticket = market.list_ticket(market.user())["id"]
+    order = new_id()
+    for _ in range(2):
+        system.publish("order:cancelled", order_event(order, 2, ticket, 1, "cancelled"))
+    wait_until(lambda: market.broker.settled("order:cancelled", TICKETS_GROUP), "the cancellation is applied")
+    for _ in range(2):
+        system.publish("order:created", order_event(order, 1, ticket, 1))
+    wait_until(lambda: market.broker.settled("order:created", TICKETS_GROUP), "the creation is acknowledged")
+    assert market.broker.last_sequence("order:created") == 2
+    assert market.holder(ticket) is None
+
+
+def test_an_instance_frozen_before_its_write_changes_nothing_when_it_thaws(system: System) -> None:
+    market = Market(system)
+    ticket = market.list_ticket(market.user())["id"]
+    frozen = market.tickets[0]
+    frozen.stop()
+    frozen.env["FAILPOINTS"] = "tickets.effect.before_write=stop"
+    frozen.start()
+    order = new_id()
+    system.publish("order:created", order_event(order, 1, ticket, 1))
+    frozen.wait_frozen()
+    other = system.service("tickets", "tickets-2")
+    # The frozen member's message is delivered again, to the other one, when the ack wait is over.
+    wait_until(lambda: market.holder(ticket) == order, "the other instance applies order:created")
+    system.publish("order:cancelled", order_event(order, 2, ticket, 1, "cancelled"))
+    wait_until(lambda: market.holder(ticket) is None, "the other instance applies order:cancelled")
+    version = market.rows("tickets", "SELECT version FROM tickets WHERE id = ?", ticket)[0][0]
+    frozen.thaw()
+    wait_until(lambda: market.broker.settled("order:created", TICKETS_GROUP), "the thawed instance is done with it")
+    wait_until(lambda: market.broker.settled("order:cancelled", TICKETS_GROUP), "and so is the other")
+    assert market.holder(ticket) is None
+    assert market.rows("tickets", "SELECT version FROM tickets WHERE id = ?", ticket)[0][0] == version
+    assert other.running and frozen.running
+
+
+def test_a_service_that_was_frozen_catches_up(system: System) -> None:
+    market = Market(system, 2)
+    seller = market.user()
+    market.orders[0].freeze()
+    tickets = [market.list_ticket(seller)["id"] for _ in range(20)]
+    market.orders[0].thaw()
+    for ticket in tickets:
+        market.wait_replica(ticket)
+    market.wait_settled()
+    market.check_converged()
+    assert market.orders[0].running
+    market.orders[0].send(signal.SIGTERM)
