@@ -21,9 +21,9 @@ void refuse(struct http_request *request, unsigned status, const char *field, co
     va_end(arguments);
 }
 
-/* ---- one pass over the headers ---- */
+/* ---- framing: where the body ends is in doubt, so the connection ends with the answer ---- */
 
-/* token of RFC 9110 section 5.6.2; among others, a blank before the colon is none. */
+/* token of RFC 9110 section 5.6.2; among others, a name with a blank before the colon is none. */
 static bool is_token(const char *text)
 {
     static const char others[] = "!#$%&'*+-.^_`|~";
@@ -36,51 +36,44 @@ static bool is_token(const char *text)
     return text[0] != '\0';
 }
 
-static enum MHD_Result look_at_header(void *context, enum MHD_ValueKind kind UNUSED, const char *name,
-                                      const char *value)
+static bool has_malformed_name(const struct http_request *request)
 {
-    struct known_headers *known = context;
-    const struct {
-        const char *name;
-        const char **value;
-        bool only_once;
-    } wanted[] = {
-        {"Host", &known->host, true},
-        {"Content-Length", &known->content_length, true},
-        {"Transfer-Encoding", &known->transfer_encoding, true},
-        {"Content-Type", &known->content_type, true},
-        {"Authorization", &known->authorization, true},
-        {"Expect", &known->expect, false},
-        {"X-Request-Id", &known->request_id, false},
-        {"traceparent", &known->traceparent, false},
-    };
-    for (size_t i = 0; i < ARRAY_LENGTH(wanted); i++) {
-        if (!text_equal_ignore_case(wanted[i].name, name)) {
-            continue;
+    for (size_t i = 0; i < request->received_header_count; i++) {
+        if (!is_token(request->received_headers[i].name)) {
+            return true;
         }
-        if (*wanted[i].value != NULL && wanted[i].only_once) {
-            known->duplicated = wanted[i].name;
-        }
-        *wanted[i].value = value != NULL ? value : "";
-        return MHD_YES;
     }
-    known->has_malformed_name |= !is_token(name);
-    return MHD_YES;
+    return false;
 }
 
-/* ---- framing: where the body ends is in doubt, so the connection ends with the answer ---- */
-
-static void check_framing(struct http_request *request, const struct known_headers *known)
+/* The name of a header that says something else when it is said twice, or NULL. */
+static const char *find_duplicate(const struct http_request *request)
 {
-    if (known->has_malformed_name) {
+    static const char *const names[] = {"Host", "Content-Length", "Transfer-Encoding", "Content-Type", "Authorization"};
+    for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
+        if (headers_count(request, names[i]) > 1) {
+            return names[i];
+        }
+    }
+    return NULL;
+}
+
+static void check_framing(struct http_request *request)
+{
+    const char *duplicate = find_duplicate(request);
+    const char *encoding = http_header(request, "Transfer-Encoding");
+    const char *expectation = http_header(request, "Expect");
+    if (request->has_too_many_headers) {
+        refuse(request, 431, NULL, "there are more than %d headers", RECEIVED_HEADERS_MAX);
+    } else if (has_malformed_name(request)) {
         refuse(request, 400, NULL, "the name of a header is malformed");
-    } else if (known->duplicated != NULL) {
-        refuse(request, 400, NULL, "the header %s is there twice", known->duplicated);
-    } else if (known->transfer_encoding != NULL && known->content_length != NULL) {
+    } else if (duplicate != NULL) {
+        refuse(request, 400, NULL, "the header %s is there twice", duplicate);
+    } else if (encoding != NULL && http_header(request, "Content-Length") != NULL) {
         refuse(request, 400, NULL, "Content-Length and Transfer-Encoding exclude each other");
-    } else if (known->transfer_encoding != NULL && !text_equal_ignore_case(known->transfer_encoding, "chunked")) {
+    } else if (encoding != NULL && !text_equal_ignore_case(encoding, "chunked")) {
         refuse(request, 501, NULL, "the only Transfer-Encoding that is understood is chunked");
-    } else if (known->expect != NULL && !text_equal_ignore_case(known->expect, "100-continue")) {
+    } else if (expectation != NULL && !text_equal_ignore_case(expectation, "100-continue")) {
         refuse(request, 417, NULL, "the only expectation that is understood is 100-continue");
     } else {
         return;
@@ -119,19 +112,19 @@ static const char *bearer_token(const char *authorization)
     return authorization + strspn(authorization + sizeof scheme - 1, " ") + sizeof scheme - 1;
 }
 
-static void check_identity(struct http_request *request, const struct known_headers *known)
+static void check_identity(struct http_request *request)
 {
     const struct http_config *config = &request->server->config;
     enum access access = request->match.route->access;
     if (access == ACCESS_PUBLIC || config->authenticate == NULL) {
         return;
     }
-    CLEANUP(free_pointer) char *cookies = request_join_header(request, "Cookie", "; ");
+    CLEANUP(free_pointer) char *cookies = headers_join(request, "Cookie", "; ");
     CLEANUP(free_pointer) char *session = NULL;
     if (cookies != NULL && config->session_cookie != NULL) {
         session = cookie_find(cookies, config->session_cookie);
     }
-    const char *bearer = bearer_token(known->authorization);
+    const char *bearer = bearer_token(http_header(request, "Authorization"));
     request->is_signed_in = (bearer != NULL || session != NULL) &&
                             config->authenticate(bearer, session, &request->identity, config->authenticate_context);
     if (!request->is_signed_in && access == ACCESS_REQUIRED) {
@@ -165,31 +158,30 @@ static bool is_json(const char *content_type)
             text_equal_ignore_case(rest + sizeof charset - 1, "\"utf-8\""));
 }
 
-static bool is_longer_than(const char *content_length, uint64_t limit)
+static bool is_longer_than(const struct http_request *request, uint64_t limit)
 {
     uint64_t length = 0;
-    return content_length != NULL && !text_to_uint64(content_length, limit, &length);
+    const char *text = http_header(request, "Content-Length");
+    return text != NULL && !text_to_uint64(text, limit, &length);
 }
 
-static bool has_body(const struct known_headers *known)
+static bool has_body(const struct http_request *request)
 {
-    return known->transfer_encoding != NULL ||
-           (known->content_length != NULL && is_longer_than(known->content_length, 0));
+    return http_header(request, "Transfer-Encoding") != NULL || is_longer_than(request, 0);
 }
 
 /* Where there is no body, it is missed later, which says more than that its type is. */
-static bool has_right_type(const struct known_headers *known)
+static bool has_right_type(const struct http_request *request)
 {
-    return known->content_type != NULL ? is_json(known->content_type) : !has_body(known);
+    const char *type = http_header(request, "Content-Type");
+    return type != NULL ? is_json(type) : !has_body(request);
 }
 
-static void check_body(struct http_request *request, const struct known_headers *known)
+static void check_body(struct http_request *request)
 {
-    const struct route *route = request->match.route;
-    if (is_longer_than(known->content_length, HTTP_BODY_MAX)) {
+    if (is_longer_than(request, HTTP_BODY_MAX)) {
         refuse(request, 413, NULL, "the body is longer than %d bytes", HTTP_BODY_MAX);
-        request->refusal.at_once = true;
-    } else if (route->body != NULL && !has_right_type(known)) {
+    } else if (request->match.route->body != NULL && !has_right_type(request)) {
         refuse(request, 415, NULL, "the Content-Type must be application/json");
     }
 }
@@ -225,13 +217,14 @@ static bool read_trace(const char *text, char ret_trace[static TRACE_LENGTH + 1]
     return true;
 }
 
-static void take_ids(struct http_request *request, const struct known_headers *known)
+static void take_ids(struct http_request *request)
 {
-    if (known->request_id == NULL || !is_request_id(known->request_id) ||
-        !text_copy(request->id, sizeof request->id, known->request_id)) {
+    const char *id = http_header(request, "X-Request-Id");
+    const char *trace = http_header(request, "traceparent");
+    if (id == NULL || !is_request_id(id) || !text_copy(request->id, sizeof request->id, id)) {
         random_hex(request->id, REQUEST_ID_LENGTH);
     }
-    if (known->traceparent == NULL || !read_trace(known->traceparent, request->trace)) {
+    if (trace == NULL || !read_trace(trace, request->trace)) {
         random_hex(request->trace, TRACE_LENGTH);
     }
 }
@@ -239,41 +232,46 @@ static void take_ids(struct http_request *request, const struct known_headers *k
 static void take_client_address(struct http_request *request)
 {
     if (connection_is_proxy(request->connection)) {
-        CLEANUP(free_pointer) char *forwarded = request_join_header(request, "X-Forwarded-For", ",");
+        CLEANUP(free_pointer) char *forwarded = headers_join(request, "X-Forwarded-For", ",");
         proxies_client(request->server->proxies, connection_address(request->connection), forwarded,
                        request->client_address);
     }
 }
 
-void check_request(struct http_request *request)
+static void find_refusal(struct http_request *request, const char *url_problem, const char *url_field)
 {
-    struct known_headers known = {.host = NULL};
-    MHD_get_connection_values(request->handle, MHD_HEADER_KIND, look_at_header, &known);
-    take_ids(request, &known);
-    take_client_address(request);
-    const char *problem = NULL;
-    CLEANUP(free_pointer) char *field = NULL;
-    bool is_url_valid = url_parse(request->target, &request->url, &problem, &field);
-    check_framing(request, &known);
-    if (request->refusal.status == 0 && !is_url_valid && field == NULL) {
-        refuse(request, 400, NULL, "%s", problem);
+    check_framing(request);
+    if (request->refusal.status == 0 && url_problem != NULL && url_field == NULL) {
+        refuse(request, 400, NULL, "%s", url_problem);
     }
     if (request->refusal.status == 0) {
         check_route(request);
     }
     if (request->refusal.status == 0) {
-        check_identity(request, &known);
+        check_identity(request);
     }
-    if (request->refusal.status == 0 && !is_url_valid) {
-        refuse(request, 400, field, "%s", problem);
-    }
-    if (request->refusal.status == 0) {
-        check_body(request, &known);
+    if (request->refusal.status == 0 && url_problem != NULL) {
+        refuse(request, 400, url_field, "%s", url_problem);
     }
     if (request->refusal.status == 0) {
-        return;
+        check_body(request);
     }
-    /* A client that waits for 100 Continue has not begun to send the body; one that has sends too much at most once. */
-    request->refusal.at_once |=
-        has_body(&known) && (known.expect != NULL || is_longer_than(known.content_length, HTTP_BODY_MAX));
+}
+
+void check_request(struct http_request *request)
+{
+    headers_collect(request);
+    take_ids(request);
+    take_client_address(request);
+    const char *problem = NULL;
+    CLEANUP(free_pointer) char *field = NULL;
+    if (url_parse(request->target, &request->url, &problem, &field)) {
+        problem = NULL;
+    }
+    find_refusal(request, problem, field);
+    if (request->refusal.status != 0) {
+        /* A client that waits for 100 Continue has not begun to send the body, and too long a one is not read. */
+        bool is_waiting = has_body(request) && http_header(request, "Expect") != NULL;
+        request->refusal.at_once |= is_waiting || is_longer_than(request, HTTP_BODY_MAX);
+    }
 }

@@ -14,12 +14,13 @@
 #include "common/http/url.h"
 
 enum {
-    TRACE_LENGTH = 32,         /* hex digits of a trace id (W3C Trace Context) */
-    REQUEST_ID_LENGTH = 16,    /* hex digits of a request id that is made here */
-    REFUSAL_MESSAGE_MAX = 160, /* bytes, with the NUL */
-    LINGERING_MAX = 64,        /* closed connections whose upload is still being read and dropped */
-    MICROSECONDS = 1000,       /* in a millisecond */
-    CONNECTION_MEMORY = 32768, /* bytes for the headers of a request and of its answer */
+    TRACE_LENGTH = 32,          /* hex digits of a trace id (W3C Trace Context) */
+    REQUEST_ID_LENGTH = 16,     /* hex digits of a request id that is made here */
+    REFUSAL_MESSAGE_MAX = 160,  /* bytes, with the NUL */
+    RECEIVED_HEADERS_MAX = 100, /* of a request; more is 431 */
+    LINGERING_MAX = 64,         /* closed connections whose upload is still being read and dropped */
+    MICROSECONDS = 1000,        /* in a millisecond */
+    CONNECTION_MEMORY = 32768,  /* bytes for the headers of a request and of its answer */
 };
 
 /* What is to be said instead of calling the handler. */
@@ -30,18 +31,11 @@ struct refusal {
     char message[REFUSAL_MESSAGE_MAX];
 };
 
-/* Headers that decide how a request is read; each borrowed from libmicrohttpd until the request is completed. */
-struct known_headers {
-    const char *host;
-    const char *content_length;
-    const char *transfer_encoding;
-    const char *content_type;
-    const char *authorization;
-    const char *expect;
-    const char *request_id;
-    const char *traceparent;
-    const char *duplicated; /* the name of one of the first five that is there twice */
-    bool has_malformed_name;
+/* One header as it was received. */
+struct received_header {
+    const char *name;  /* borrowed from libmicrohttpd until the request is completed, as the value is */
+    const char *value; /* without blanks around it */
+    char *trimmed;     /* the value, where it is a copy */
 };
 
 struct http_request {
@@ -51,6 +45,9 @@ struct http_request {
     char *target; /* as received */
     struct url url;
     const char *method; /* as received; borrowed */
+    size_t received_header_count;
+    struct received_header received_headers[RECEIVED_HEADERS_MAX];
+    bool has_too_many_headers;
     struct router_match match;
     struct refusal refusal;
     bool is_begun;    /* the headers have been looked at */
@@ -152,10 +149,13 @@ void workers_stop(struct http_server *server); /* closes the queue and waits for
 enum MHD_Result request_run(struct http_request *request);
 enum MHD_Result request_enqueue(struct http_request *request);
 
-/* ---- request.c ---- */
+/* ---- headers.c ---- */
 
+void headers_collect(struct http_request *request);
+void headers_done(struct http_request *request);
+size_t headers_count(const struct http_request *request, const char *name);
 /* All values of a header, joined; NULL if absent. Caller frees with xfree. */
-char *request_join_header(const struct http_request *request, const char *name, const char *separator);
+char *headers_join(const struct http_request *request, const char *name, const char *separator);
 
 /* ---- respond.c ---- */
 

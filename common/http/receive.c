@@ -36,6 +36,7 @@ void receive_completed(void *context UNUSED, struct MHD_Connection *handle UNUSE
     *request_context = NULL;
     connection_answer_ends(request->connection);
     respond_discard(request);
+    headers_done(request);
     url_done(&request->url);
     xfree(request->refusal.field);
     xfree(request->target);

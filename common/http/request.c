@@ -42,11 +42,6 @@ const char *http_query(const struct http_request *request, const char *name)
     return url_parameter(&request->url, name);
 }
 
-const char *http_header(const struct http_request *request, const char *name)
-{
-    return MHD_lookup_connection_value(request->handle, MHD_HEADER_KIND, name);
-}
-
 const void *http_body(const struct http_request *request)
 {
     return request->value;
@@ -73,38 +68,9 @@ const char *http_request_id(const struct http_request *request)
     return request->id;
 }
 
-struct joined {
-    const char *name;
-    const char *separator;
-    struct buffer buffer;
-};
-
-static enum MHD_Result join(void *context, enum MHD_ValueKind kind UNUSED, const char *name, const char *value)
-{
-    struct joined *joined = context;
-    if (text_equal_ignore_case(name, joined->name)) {
-        buffer_append_text(&joined->buffer, joined->buffer.length > 0 ? joined->separator : "");
-        buffer_append_text(&joined->buffer, value != NULL ? value : "");
-    }
-    return MHD_YES;
-}
-
-char *request_join_header(const struct http_request *request, const char *name, const char *separator)
-{
-    if (http_header(request, name) == NULL) {
-        return NULL;
-    }
-    /* The headers fit into the connection's memory, and separators are not longer than what stood between them. */
-    struct joined joined = {.name = name, .separator = separator, .buffer = BUFFER_INIT(CONNECTION_MEMORY)};
-    MHD_get_connection_values(request->handle, MHD_HEADER_KIND, join, &joined);
-    char *text = xstrdup(buffer_text(&joined.buffer));
-    buffer_done(&joined.buffer);
-    return text;
-}
-
 enum http_precondition http_precondition(const struct http_request *request, uint64_t version)
 {
-    CLEANUP(free_pointer) char *if_match = request_join_header(request, "If-Match", ", ");
-    CLEANUP(free_pointer) char *if_none_match = request_join_header(request, "If-None-Match", ", ");
+    CLEANUP(free_pointer) char *if_match = headers_join(request, "If-Match", ", ");
+    CLEANUP(free_pointer) char *if_none_match = headers_join(request, "If-None-Match", ", ");
     return conditional_check(if_match, if_none_match, version);
 }

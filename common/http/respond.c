@@ -157,7 +157,7 @@ void http_respond_failure(struct http_request *request, const struct error *erro
 
 static bool is_known_to_client(const struct http_request *request, uint64_t version)
 {
-    CLEANUP(free_pointer) char *list = request_join_header(request, "If-None-Match", ", ");
+    CLEANUP(free_pointer) char *list = headers_join(request, "If-None-Match", ", ");
     return list != NULL && etag_find(list, version, true) == ETAG_LISTED;
 }
 
