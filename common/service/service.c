@@ -22,6 +22,7 @@ enum {
     QUEUE_LIMIT = 1024,
     IDLE_TIMEOUT_MS = 75000, /* above nginx' keepalive of 60 s, so that nginx closes first */
     STORE_READERS = 16,
+    UNISSUED_LIFETIME_S = 1, /* of tokens where none are issued */
 };
 
 static void usage(const struct service_definition *definition, FILE *file)
@@ -77,10 +78,12 @@ static bool start_store(struct service *service, struct error *error)
 
 static bool start_auth(struct service *service, struct error *error)
 {
+    const struct service_definition *definition = service->definition;
+    bool issues = definition->token_lifetime_s != NULL;
     struct auth_config config = {
         .key = service->settings.jwt_key,
         .previous_key = service->settings.jwt_key_previous,
-        .lifetime_s = 86400,
+        .lifetime_s = issues ? definition->token_lifetime_s(service->own_settings) : UNISSUED_LIFETIME_S,
     };
     bool done = auth_new(&config, &service->auth, error);
     memory_wipe(service->settings.jwt_key, sizeof(service->settings.jwt_key));

@@ -30,6 +30,8 @@ struct service_definition {
     const struct route *routes;                  /* ends with a NULL method */
     bool uses_bus;                               /* false: it neither publishes nor listens, and needs no BUS_URI */
     const struct listener *listeners;            /* ends with a NULL entity; NULL: none */
+    /* Of the tokens that it issues, by its own settings; NULL: it issues none, and only verifies. */
+    int64_t (*token_lifetime_s)(const void *own_settings);
     /* Makes the service's own state, before requests and events arrive. May be NULL. */
     bool (*start)(struct service *service, void **ret_state, struct error *error);
     void (*stop)(void *state); /* after the last request and event */

@@ -27,6 +27,12 @@ const struct config_option auth_options[] = {
     {.name = NULL},
 };
 
+int64_t auth_token_lifetime(const void *own_settings)
+{
+    const struct auth_settings *settings = own_settings;
+    return settings->token_lifetime_s;
+}
+
 /* ---- the service's own state ---- */
 
 struct auth_state {

@@ -15,6 +15,9 @@ struct auth_settings {
 extern const struct config_option auth_options[];
 extern const struct route auth_routes[];
 
+/* In seconds. */
+int64_t auth_token_lifetime(const void *own_settings);
+
 /* Makes and ends the service's own state: the rate limits. */
 bool auth_service_start(struct service *service, void **ret_state, struct error *error) MUST_CHECK;
 void auth_service_stop(void *state);
