@@ -26,17 +26,6 @@ static const struct store_index *find_index(const struct store_collection *colle
     return NULL;
 }
 
-static size_t find_field(const struct store_collection *collection, const char *path)
-{
-    for (size_t i = 0; i < collection->field_count; i++) {
-        if (text_equal(collection->fields[i].path, path)) {
-            return i;
-        }
-    }
-    assert(!"the field is not in the store");
-    return 0;
-}
-
 static bool equal_value(const struct field *field, const struct query_condition *condition,
                         struct store_value *ret_value, struct error *error)
 {
@@ -70,7 +59,7 @@ static bool is_zero(const struct field *field, const struct query_condition *con
 static bool resolve(const struct store_collection *collection, const struct query_condition *condition,
                     struct store_condition *ret_condition, struct error *error)
 {
-    size_t position = find_field(collection, condition->field);
+    size_t position = store_collection_field(collection, condition->field);
     const struct flat_field *field = &collection->fields[position];
     struct store_condition resolved = {.test = condition->operator, .field = position };
     bool number = store_field_kind(field->field) == STORE_NUMBER && field->field->type != FIELD_BOOLEAN;

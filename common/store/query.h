@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
- * From a query to the ranges of its index, the filters that remain, and cursors: the same for every driver. */
+ * What is declared, resolved; and from a query to the ranges of its index, the filters that remain, and cursors: the
+ * same for every driver. */
 #ifndef TURNSTILE_STORE_QUERY_H
 #define TURNSTILE_STORE_QUERY_H
 
 #include "common/store/driver.h"
+
+/* Asserts what is declared: names, fields, and that cursors have room. */
+void store_collection_init(struct store_collection *collection, const struct collection *declared, size_t position);
+/* The position of a field, asserted. */
+size_t store_collection_field(const struct store_collection *collection, const char *path);
 
 /* A condition, resolved: its field's position in the collection and the value to compare with. */
 struct store_condition {

@@ -46,51 +46,6 @@ bool store_uri_valid(const char *uri)
     return driver && driver->uri_valid(uri);
 }
 
-static void check_name(const char *name, bool digits)
-{
-    size_t length = strnlen(name, STORE_NAME_MAX);
-    assert(length > 0 && length < STORE_NAME_MAX);
-    assert(strspn(name, digits ? "abcdefghijklmnopqrstuvwxyz_0123456789" : "abcdefghijklmnopqrstuvwxyz_") == length);
-    (void)length;
-}
-
-static size_t find_position(const struct store_collection *collection, const char *path)
-{
-    for (size_t i = 0; i < collection->field_count; i++) {
-        if (text_equal(collection->fields[i].path, path)) {
-            return i;
-        }
-    }
-    assert(!"an index names a field that is not in the store");
-    return 0;
-}
-
-static void resolve_index(struct store_collection *collection, const struct index *declared)
-{
-    assert(collection->index_count < STORE_INDEXES_MAX);
-    struct store_index *index = &collection->indexes[collection->index_count++];
-    check_name(declared->name, true);
-    index->name = declared->name;
-    for (size_t i = 0; declared->fields[i]; i++) {
-        assert(i < STORE_INDEX_FIELDS_MAX);
-        index->fields[index->field_count++] = find_position(collection, declared->fields[i]);
-    }
-    assert(store_cursor_fits(collection, index));
-}
-
-static void resolve_collection(struct store *store, const struct collection *declared)
-{
-    assert(store->collection_count < STORE_COLLECTIONS_MAX);
-    check_name(declared->name, false);
-    struct store_collection *collection = &store->collections[store->collection_count];
-    collection->declared = declared;
-    collection->position = store->collection_count++;
-    collection->field_count = table_flatten(declared->table, IN_STORE, collection->fields);
-    for (size_t i = 0; declared->indexes && declared->indexes[i].name; i++) {
-        resolve_index(collection, &declared->indexes[i]);
-    }
-}
-
 static const struct store_collection *find_collection(const struct store *store, const struct collection *declared)
 {
     for (size_t i = 0; i < store->collection_count; i++) {
@@ -113,7 +68,9 @@ bool store_open(const struct store_config *config, struct store **ret_store, str
     store->clock = config->clock;
     random_hex(store->writer, WRITER_RANDOM_LENGTH);
     for (size_t i = 0; config->collections[i]; i++) {
-        resolve_collection(store, config->collections[i]);
+        assert(i < STORE_COLLECTIONS_MAX);
+        store_collection_init(&store->collections[i], config->collections[i], i);
+        store->collection_count++;
     }
     struct store_setup setup = {
         .uri = config->uri,

@@ -24,7 +24,8 @@ enum {
 };
 
 /* An ordered index over fields of the table that are IN_STORE (paths like "ticket.id"; "createdAt"). Every index
- * ends implicitly with the id, so that its order is total. Text orders bytewise, numbers by value, absent first. */
+ * ends implicitly with the id, so that its order is total. Text orders bytewise (choices by their names), numbers by
+ * value, absent first. */
 struct index {
     const char *name;                               /* NULL ends the list */
     const char *fields[STORE_INDEX_FIELDS_MAX + 1]; /* NULL-terminated paths */

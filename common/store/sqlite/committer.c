@@ -178,7 +178,7 @@ static bool commit_batch(struct committer *committer, struct task *const *tasks,
         if (outcome == TRANSACTION_UNKNOWN) {
             bool committed = false;
             struct error ignored = ERROR_INIT;
-            settled = transaction_settle(committer, tasks, count, &committed, &ignored);
+            settled = transaction_settle(committer, tasks, count, ping, &committed, &ignored);
             outcome = committed ? TRANSACTION_COMMITTED : outcome;
         }
     }
@@ -221,12 +221,14 @@ static void checkpoint(struct committer *committer)
     if (committer->log_pages < committer->log_pages_checkpointed) {
         committer->log_pages_checkpointed = 0; /* the log has started anew */
     }
-    if (committer->log_pages - committer->log_pages_checkpointed < SQLITE_STORE_CHECKPOINT_PAGES) {
+    bool large = committer->log_pages >= SQLITE_STORE_LOG_PAGES_MAX;
+    int distance = large ? SQLITE_STORE_LOG_PAGES_RETRY : SQLITE_STORE_CHECKPOINT_PAGES;
+    if (committer->log_pages - committer->log_pages_checkpointed < distance) {
         return;
     }
     sqlite3 *database = committer->writer->database;
     committer->log_pages_checkpointed = committer->log_pages;
-    if (committer->log_pages < SQLITE_STORE_LOG_PAGES_MAX) {
+    if (!large) {
         sqlite3_wal_checkpoint_v2(database, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
         return;
     }

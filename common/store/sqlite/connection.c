@@ -3,6 +3,7 @@
 #include "common/store/sqlite/connection.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <string.h>
 
 #include "common/base/memory.h"
@@ -106,12 +107,15 @@ void connection_close(struct connection **connection)
 
 bool connection_error(struct connection *connection, const char *doing, struct error *error)
 {
+    int saved_errno = errno;
     int status = sqlite3_extended_errcode(connection->database);
     int primary = status & 0xff;
     connection->failed = true;
     int number = 0;
     if (primary == SQLITE_IOERR || primary == SQLITE_CANTOPEN || primary == SQLITE_FULL) {
         number = sqlite3_system_errno(connection->database);
+        /* Of a COMMIT that failed SQLite keeps no number, but the calls that followed it went well and left errno. */
+        number = number ? number : saved_errno;
     }
     if (number == 0) {
         return error_set(error, ERROR_UNAVAILABLE, "%s: %s", doing, sqlite3_errmsg(connection->database));
@@ -185,9 +189,11 @@ void statement_bind_number(sqlite3_stmt *statement, int position, int64_t number
 
 bool statement_step(struct connection *connection, sqlite3_stmt *statement, bool *ret_row, struct error *error)
 {
+    errno = 0;
     int status = sqlite3_step(statement);
     if (status != SQLITE_ROW && status != SQLITE_DONE) {
-        return connection_error(connection, sqlite3_stmt_readonly(statement) ? "reading" : "writing", error);
+        bool reads = sqlite3_stmt_readonly(statement) && sqlite3_column_count(statement) > 0;
+        return connection_error(connection, reads ? "reading" : "writing", error);
     }
     *ret_row = status == SQLITE_ROW;
     return true;

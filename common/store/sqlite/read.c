@@ -38,35 +38,20 @@ bool read_get(void *state, const struct store_collection *collection, enum store
     return done || error_prefix(error, "%s", store->path);
 }
 
-/* The statement of a range. The index is named so that SQLite takes that and no other; where a newer release has
- * dropped it while this one still runs, the list is slow but right. */
-static sqlite3_stmt *scan_statement(struct connection *connection, const struct store_scan *scan,
-                                    const struct store_range *range, struct error *error)
+/* One range from one statement. *ret_planless tells a failure that is the statement's and not the file's. */
+static bool scan_rows(struct connection *connection, const char *sql, const struct store_scan *scan,
+                      const struct store_range *range, const struct store_visitor *visitor, size_t *left,
+                      bool *ret_ended, bool *ret_planless, struct error *error)
 {
-    CLEANUP(buffer_done) struct buffer sql = BUFFER_INIT(ROWS_SQL_MAX);
-    rows_append_scan(&sql, scan, range, true);
-    sqlite3_stmt *statement = connection_statement(connection, buffer_text(&sql), error);
-    if (statement || sqlite3_errcode(connection->database) != SQLITE_ERROR) {
-        return statement;
+    CLEANUP(statement_done) sqlite3_stmt *statement = connection_statement(connection, sql, error);
+    if (statement) {
+        rows_bind_range(statement, range, *left);
     }
-    connection->failed = false;
-    buffer_clear(&sql);
-    rows_append_scan(&sql, scan, range, false);
-    return connection_statement(connection, buffer_text(&sql), error);
-}
-
-static bool scan_range(struct connection *connection, const struct store_scan *scan, const struct store_range *range,
-                       const struct store_visitor *visitor, size_t *left, bool *ret_ended, struct error *error)
-{
-    CLEANUP(statement_done) sqlite3_stmt *statement = scan_statement(connection, scan, range, error);
-    if (!statement) {
-        return false;
-    }
-    rows_bind_range(statement, range, *left);
-    for (;;) {
+    for (bool first = true;; first = false) {
         bool row = false;
         struct record head = RECORD_INIT;
-        if (!statement_step(connection, statement, &row, error)) {
+        if (!statement || !statement_step(connection, statement, &row, error)) {
+            *ret_planless = first && sqlite3_errcode(connection->database) == SQLITE_ERROR;
             return false;
         }
         if (!row) {
@@ -81,6 +66,27 @@ static bool scan_range(struct connection *connection, const struct store_scan *s
             return true;
         }
     }
+}
+
+/* The statement names the index, so that SQLite takes that and no other; where a newer release has dropped it while
+ * this one still runs, the list is slow but right. */
+static bool scan_range(struct connection *connection, const struct store_scan *scan, const struct store_range *range,
+                       const struct store_visitor *visitor, size_t *left, bool *ret_ended, struct error *error)
+{
+    CLEANUP(buffer_done) struct buffer sql = BUFFER_INIT(ROWS_SQL_MAX);
+    bool planless = false;
+    struct error problem = ERROR_INIT;
+    rows_append_scan(&sql, scan, range, true);
+    if (scan_rows(connection, buffer_text(&sql), scan, range, visitor, left, ret_ended, &planless, &problem)) {
+        return true;
+    }
+    if (!planless) {
+        return error_set(error, problem.code, "%s", problem.message);
+    }
+    connection->failed = false;
+    buffer_clear(&sql);
+    rows_append_scan(&sql, scan, range, false);
+    return scan_rows(connection, buffer_text(&sql), scan, range, visitor, left, ret_ended, &planless, error);
 }
 
 static bool scan_ranges(struct connection *connection, const struct store_scan *scan,

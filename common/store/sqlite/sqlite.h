@@ -15,10 +15,11 @@ enum {
     SQLITE_STORE_OPEN_WAIT_MS = 60 * 1000, /* for other processes that migrate */
     SQLITE_STORE_BATCH_MAX = 256,          /* writes of one transaction */
     SQLITE_STORE_READERS_MAX = 64,
-    SQLITE_STORE_READ_WAIT_MS = 5000,       /* for a free connection */
-    SQLITE_STORE_PING_FRESH_MS = 1000,      /* a commit that is younger answers a ping */
-    SQLITE_STORE_CHECKPOINT_PAGES = 1000,   /* of the log, between two checkpoints */
-    SQLITE_STORE_LOG_PAGES_MAX = 16 * 1024, /* then a checkpoint waits for readers, so that the log starts anew */
+    SQLITE_STORE_READ_WAIT_MS = 5000,        /* for a free connection */
+    SQLITE_STORE_PING_FRESH_MS = 1000,       /* a commit that is younger answers a ping */
+    SQLITE_STORE_CHECKPOINT_PAGES = 1000,    /* of the log, between two checkpoints */
+    SQLITE_STORE_LOG_PAGES_MAX = 16 * 1024,  /* then a checkpoint waits for readers, so that the log starts anew */
+    SQLITE_STORE_LOG_PAGES_RETRY = 4 * 1024, /* between two of these */
     SQLITE_STORE_CHECKPOINT_WAIT_MS = 200,
 };
 
@@ -103,8 +104,8 @@ enum transaction_outcome {
 enum transaction_outcome transaction_run(struct committer *committer, struct task *const *tasks, size_t count,
                                          bool ping, struct error *error) MUST_CHECK;
 /* Whether the transaction of these tasks, which is the last one on this file, is in the store after all. */
-bool transaction_settle(struct committer *committer, struct task *const *tasks, size_t count, bool *ret_committed,
-                        struct error *error) MUST_CHECK;
+bool transaction_settle(struct committer *committer, struct task *const *tasks, size_t count, bool ping,
+                        bool *ret_committed, struct error *error) MUST_CHECK;
 
 /* ---- the whole ---- */
 

@@ -268,13 +268,14 @@ enum transaction_outcome transaction_run(struct committer *committer, struct tas
     return outcome;
 }
 
-bool transaction_settle(struct committer *committer, struct task *const *tasks, size_t count, bool *ret_committed,
-                        struct error *error)
+bool transaction_settle(struct committer *committer, struct task *const *tasks, size_t count, bool ping,
+                        bool *ret_committed, struct error *error)
 {
-    *ret_committed = false;
+    bool changed = false;
     /* The last write of the transaction is still as it left it, since nobody else had a turn. */
     for (size_t i = count; i-- > 0;) {
         const struct store_write_request *request = tasks[i]->write;
+        changed = changed || tasks[i]->result == STORE_DONE;
         if (!request || tasks[i]->result != STORE_DONE) {
             continue;
         }
@@ -292,5 +293,7 @@ bool transaction_settle(struct committer *committer, struct task *const *tasks, 
         *ret_committed = writer && text_equal(writer, request->writer);
         return true;
     }
+    /* Nothing to lose; or removals and pings only, which can be repeated. */
+    *ret_committed = !changed && !ping;
     return true;
 }
