@@ -189,11 +189,17 @@ class House:
             with error:
                 return error.code, error.headers, error.read()
 
+    def serves(self, path: str) -> bool:
+        try:
+            return self.fetch(path)[0] == 200
+        except OSError:
+            return False
+
     def exchange(self, request: bytes) -> bytes:
-        """Sends bytes as they are; returns all that comes back until the other side closes."""
+        """Sends bytes as they are; returns all that comes back until the other side closes. (A client that closes its
+        half of the connection has given up, to nginx.)"""
         with socket.create_connection(("127.0.0.1", self.http_port), timeout=30) as connection:
             connection.sendall(request)
-            connection.shutdown(socket.SHUT_WR)
             answer = b""
             while data := connection.recv(65536):
                 answer += data
