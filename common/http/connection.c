@@ -10,13 +10,13 @@
  *              libmicrohttpd still reads what is in the socket, then sees the end and closes.
  *   receiving  from a request's first byte to its last; ends with 408 and shutdown.
  *   handling   queued or in its handler: no deadline, it is never cut.
- *   sending    the answer; has the request timeout and a second for each SEND_RATE_MIN bytes; ends with shutdown.
+ *   sending    the answer; has the request timeout and a second for each SEND_RATE_MIN bytes; ends with a reset.
  *   cut        the watch has ended it; the callbacks refuse to go on.
  *
  * There is no callback for a request's first byte, only for its complete first line. Therefore the watch asks the
  * kernel how many bytes an idle connection has received (TCP_INFO); when the count moves, the phase becomes receiving.
- * The deadline can so be late by two rounds of the watch, never early. Bytes of a request that were read together
- * with its predecessor do not count; if nothing follows them, the idle timeout applies.
+ * The deadline can so be late by two rounds of the watch, never early. Bytes that were there before the watch first
+ * looked at this idle phase do not count; if nothing follows them, the idle timeout applies.
  *
  * A phase that has a deadline is changed by compare-and-set on both sides: either the request moved on, or it was cut,
  * never both. While receiving, all earlier answers have left and libmicrohttpd writes nothing (but 100 Continue, at
@@ -51,7 +51,7 @@ enum {
     ROUND_MIN_MS = 5,
     ROUND_MAX_MS = 250,
     ROUNDS_PER_TIMEOUT = 10,
-    SEND_RATE_MIN = 8192, /* bytes a second that a client has to take */
+    SEND_RATE_MIN = 65536, /* bytes a second that a client has to take */
     STOP_GRACE_MS = 200,
     LINGER_MS = 2000,
     LINGER_ROUND_MS = 20,
@@ -290,6 +290,10 @@ static void cut(struct connection *connection, int_fast64_t packed)
     }
     if (phase_of(packed) == PHASE_RECEIVING) {
         answer_timeout(connection);
+    } else {
+        /* What the client does not take is not kept for it: closing resets the connection. */
+        struct linger none = {.l_onoff = 1, .l_linger = 0};
+        setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
     }
     shutdown(connection->fd, SHUT_RDWR);
 }

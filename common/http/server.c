@@ -29,6 +29,7 @@ enum {
     IO_THREADS = 2,
     BACKLOG = 1024,
     STRICT_FOR_CLIENT = 1, /* no Host is 400 */
+    LAST_ANSWERS_MS = 100, /* for what the workers answered after the time to stop was over */
 };
 
 bool http_proxies_valid(const char *text)
@@ -245,10 +246,11 @@ void http_stop(struct http_server **server_pointer, int64_t timeout_ms)
     }
     connections_stop(server);
     if (!connections_wait(server, timeout_ms)) {
-        struct http_figures figures;
-        http_figures(server, &figures);
-        log_warning("stopping with open connections and %zu requests unfinished, which are cut off", figures.active);
         atomic_store(&server->is_given_up, true);
+        workers_stop(server);
+        if (!connections_wait(server, LAST_ANSWERS_MS)) {
+            log_warning("stopping with connections that have not ended in %lld ms", (long long)timeout_ms);
+        }
     }
     free_server(server_pointer);
 }

@@ -13,6 +13,10 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 
+enum {
+    POLL_US = 1000,
+};
+
 /* ---- handlers ---- */
 
 struct thing {
@@ -159,16 +163,27 @@ static void get_failure(struct http_request *request, void *context)
     http_respond_failure(request, &error);
 }
 
-static void get_large(struct http_request *request, void *context)
+static void respond_block(struct http_request *request, size_t length)
 {
-    count(context);
     struct buffer body = BUFFER_INIT(HTTP_RESPONSE_MAX);
     char block[4096];
     memset(block, 'x', sizeof block);
-    for (size_t i = 0; i < LARGE_LENGTH / sizeof block; i++) {
+    for (size_t i = 0; i < length / sizeof block; i++) {
         buffer_append(&body, block, sizeof block);
     }
     http_respond_content(request, 200, "text/plain", &body);
+}
+
+static void get_large(struct http_request *request, void *context)
+{
+    count(context);
+    respond_block(request, LARGE_LENGTH);
+}
+
+static void get_medium(struct http_request *request, void *context)
+{
+    count(context);
+    respond_block(request, MEDIUM_LENGTH);
 }
 
 static void get_overflow(struct http_request *request, void *context)
@@ -192,6 +207,7 @@ static const struct route routes[] = {
     {"GET", "/ok", ACCESS_PUBLIC, NULL, false, get_ok},
     {"GET", "/io", ACCESS_PUBLIC, NULL, true, get_ok},
     {"GET", "/gate", ACCESS_PUBLIC, NULL, false, get_gate},
+    {"GET", "/io/gate", ACCESS_PUBLIC, NULL, true, get_gate},
     {"POST", "/things", ACCESS_PUBLIC, &things, false, post_thing},
     {"POST", "/io/things", ACCESS_PUBLIC, &things, true, post_thing},
     {"GET", "/things/:id", ACCESS_PUBLIC, NULL, false, get_thing},
@@ -205,6 +221,7 @@ static const struct route routes[] = {
     {"GET", "/silent", ACCESS_PUBLIC, NULL, false, get_silent},
     {"GET", "/failure", ACCESS_PUBLIC, NULL, false, get_failure},
     {"GET", "/large", ACCESS_PUBLIC, NULL, false, get_large},
+    {"GET", "/medium", ACCESS_PUBLIC, NULL, false, get_medium},
     {"GET", "/overflow", ACCESS_PUBLIC, NULL, false, get_overflow},
     {"GET", "/busy", ACCESS_PUBLIC, NULL, true, get_busy},
     {.method = NULL},
@@ -293,6 +310,20 @@ void fixture_stop(struct fixture *fixture)
     xfree(fixture);
 }
 
+void fixture_wait_for_answers(struct fixture *fixture, uint64_t count_of_answers, struct http_figures *ret_figures)
+{
+    int64_t deadline = clock_monotonic(NULL) + WAIT_MS;
+    http_figures(fixture->server, ret_figures);
+    while (ret_figures->requests < count_of_answers) {
+        if (clock_monotonic(NULL) > deadline) {
+            fail_msg("%llu instead of %llu answers", (unsigned long long)ret_figures->requests,
+                     (unsigned long long)count_of_answers);
+        }
+        usleep(POLL_US);
+        http_figures(fixture->server, ret_figures);
+    }
+}
+
 int setup(void **state)
 {
     struct fixture *fixture = fixture_new();
@@ -309,18 +340,36 @@ int teardown(void **state)
 
 /* ---- the client ---- */
 
-struct client client_open_at(int family, uint16_t port)
+static bool try_connect(struct client *client, int family, uint16_t port)
 {
     struct sockaddr_in ipv4 = {.sin_family = AF_INET, .sin_port = htons(port)};
     struct sockaddr_in6 ipv6 = {.sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
     ipv4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     const void *address = family == AF_INET6 ? (const void *)&ipv6 : (const void *)&ipv4;
     socklen_t length = family == AF_INET6 ? sizeof ipv6 : sizeof ipv4;
-    struct client client = {.fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-    assert_true(client.fd >= 0);
-    if (connect(client.fd, address, length) != 0) {
+    assert_true(client->fd >= 0);
+    return connect(client->fd, address, length) == 0;
+}
+
+void client_connect(struct client *client, int family, uint16_t port)
+{
+    if (!try_connect(client, family, port)) {
         fail_msg("connect: %s", strerror(errno));
     }
+}
+
+bool is_refused(const struct fixture *fixture)
+{
+    struct client client = {.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    bool refused = !try_connect(&client, AF_INET, fixture->port) && errno == ECONNREFUSED;
+    client_close(&client);
+    return refused;
+}
+
+struct client client_open_at(int family, uint16_t port)
+{
+    struct client client = {.fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    client_connect(&client, family, port);
     return client;
 }
 

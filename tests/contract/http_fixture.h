@@ -19,8 +19,9 @@
 enum {
     WAIT_MS = 20000, /* what should happen at once has this long before a test fails */
     HEAD_MAX = 8192,
-    LARGE_LENGTH = 6 << 20, /* bytes of GET /large */
-    THING_VERSION = 3,      /* of every thing */
+    LARGE_LENGTH = 6 << 20,    /* bytes of GET /large */
+    MEDIUM_LENGTH = 128 << 10, /* bytes of GET /medium */
+    THING_VERSION = 3,         /* of every thing */
 };
 
 #define THING_ID    "65a1b2c3d4e5f60718293a4b"
@@ -48,6 +49,10 @@ void fixture_stop(struct fixture *fixture); /* opens the gate; frees */
 void fixture_open_gate(struct fixture *fixture);
 void fixture_wait_at_gate(struct fixture *fixture, size_t count); /* until so many handlers wait there */
 
+/* Waits until so many requests have been answered. */
+void fixture_wait_for_answers(struct fixture *fixture, uint64_t count, struct http_figures *ret_figures);
+bool is_refused(const struct fixture *fixture); /* nobody listens any more */
+
 int setup(void **state);    /* a server with the usual configuration */
 int teardown(void **state); /* for any fixture */
 
@@ -67,6 +72,7 @@ struct response {
 
 struct client client_open(const struct fixture *fixture);
 struct client client_open_at(int family, uint16_t port);
+void client_connect(struct client *client, int family, uint16_t port); /* a socket that was made before */
 void client_close(struct client *client);
 void client_send(struct client *client, const char *format, ...) PRINTF_LIKE(2, 3);
 /* False if the server has reset the connection. */
