@@ -20,6 +20,7 @@ enum {
     RECORDS = 50,
     VERSIONS = 10,
     LEFTOVERS = 3000,
+    DEEP = 300, /* of them, versions of one record */
 };
 
 /* ---- the way of an event ---- */
@@ -70,6 +71,354 @@ static void brings_many_versions_of_many_records_by_two_instances_each(void **st
     }
 }
 
+/* ---- gaps ---- */
+
+static void holds_a_gap_and_applies_it_the_instant_it_closes(void **state)
+{
+    const struct world *world = *state;
+    struct instance shop = instance_open(world, "shop", "shop-1");
+    struct bus *bus = bus_connect(world);
+    publish_version(bus, make_id(1), 3);
+    publish_version(bus, make_id(1), 4);
+    publish_version(bus, make_id(1), 2);
+    publish_version(bus, make_id(2), 1);
+    wait_for_version(shop.store, &copies, make_id(2), 1); /* nobody else waits */
+    assert_int_equal(stored_version(shop.store, &copies, make_id(1)), 0);
+    assert_int_equal(pending_of(world, "shop", "ticket:updated"), 3);
+    int64_t before = clock_monotonic(NULL);
+    publish_version(bus, make_id(1), 1);
+    wait_for_version(shop.store, &copies, make_id(1), 4);
+    assert_in_range(clock_monotonic(NULL) - before, 0, EVENT_ACK_WAIT_MS / 2); /* not by redelivery */
+    wait_for_acknowledged(world, "shop", "ticket:updated");
+    instance_close(&shop);
+    bus_close(&bus, CLOSE_MS);
+}
+
+static void hears_of_what_another_process_applies(void **state)
+{
+    const struct world *world = *state;
+    struct instance shop = instance_open(world, "shop", "shop-1");
+    pid_t other = process_start(world, "shop", "shop-2", NULL, NULL);
+    struct bus *bus = bus_connect(world);
+    /* Whichever instance gets which: the later versions come first. */
+    int64_t before = clock_monotonic(NULL);
+    for (uint64_t version = 4; version >= 1; version--) {
+        for (uint64_t record = 1; record <= RECORDS / 5; record++) {
+            publish_version(bus, make_id(record), version);
+        }
+    }
+    for (uint64_t record = 1; record <= RECORDS / 5; record++) {
+        wait_for_version(shop.store, &copies, make_id(record), 4);
+    }
+    assert_in_range(clock_monotonic(NULL) - before, 0, EVENT_ACK_WAIT_MS - 1);
+    wait_for_acknowledged(world, "shop", "ticket:created");
+    wait_for_acknowledged(world, "shop", "ticket:updated");
+    process_kill(other);
+    instance_close(&shop);
+    bus_close(&bus, CLOSE_MS);
+}
+
+static void makes_the_acknowledgement_of_a_double_good(void **state)
+{
+    const struct world *world = *state;
+    struct instance shop = instance_open(world, "shop", "shop-1");
+    struct bus *bus = bus_connect(world);
+    publish_version(bus, make_id(1), 1);
+    publish_version(bus, make_id(1), 1);
+    publish_version(bus, make_id(1), 2);
+    publish_version(bus, make_id(1), 1);
+    wait_for_version(shop.store, &copies, make_id(1), 2);
+    wait_for_acknowledged(world, "shop", "ticket:created");
+    wait_for_acknowledged(world, "shop", "ticket:updated");
+    assert_int_equal(stored_version(shop.store, &copies, make_id(1)), 2);
+    instance_close(&shop);
+    bus_close(&bus, CLOSE_MS);
+}
+
+/* ---- what is away ---- */
+
+static void loses_nothing_while_the_bus_is_away(void **state)
+{
+    const struct world *world = *state;
+    struct instance owner = instance_open(world, "writers", "writers-1");
+    struct instance shop = instance_open(world, "shop", "shop-1");
+    write_version(&owner, make_id(1), 1);
+    wait_for_version(shop.store, &copies, make_id(1), 1);
+    bus_server_kill(world->server);
+    for (uint64_t version = 2; version <= VERSIONS; version++) {
+        write_version(&owner, make_id(1), version);
+    }
+    for (uint64_t record = 2; record <= RECORDS; record++) {
+        write_version(&owner, make_id(record), 1);
+    }
+    bus_server_start(world->server);
+    wait_for_version(shop.store, &copies, make_id(1), VERSIONS);
+    for (uint64_t record = 2; record <= RECORDS; record++) {
+        wait_for_version(shop.store, &copies, make_id(record), 1);
+    }
+    wait_for_empty_outbox(owner.store);
+    instance_close(&shop);
+    instance_close(&owner);
+}
+
+static void applies_what_came_while_the_store_was_away(void **state)
+{
+    const struct world *world = *state;
+    struct bus *bus = bus_connect(world);
+    struct tap *dead = tap_new(bus, "dead:ticket:created");
+    for (uint64_t record = 1; record <= RECORDS; record++) {
+        publish_version(bus, make_id(record), 1);
+    }
+    /* More often than an event of its own may fail. */
+    pid_t shop = process_start(world, "shop", "shop-1", "store.commit=fail:30", NULL);
+    struct store *store = world_store(world, "shop", NULL);
+    for (uint64_t record = 1; record <= RECORDS; record++) {
+        wait_for_version(store, &copies, make_id(record), 1);
+    }
+    wait_for_acknowledged(world, "shop", "ticket:created");
+    assert_int_equal(tap_count(dead), 0);
+    process_kill(shop);
+    store_close(&store);
+    bus_close(&bus, CLOSE_MS);
+    tap_free(&dead);
+}
+
+/* ---- what is killed ---- */
+
+static void publishes_what_a_killed_instance_left_behind(void **state)
+{
+    const struct world *world = *state;
+    struct instance other = instance_open(world, "writers", "writers-2");
+    struct instance shop = instance_open(world, "shop", "shop-1");
+    const struct id id = make_id(1);
+    pid_t writer = process_start(world, "writers", "writers-1", "tickets.write.committed=kill", &id);
+    process_wait_killed(writer, SIGKILL);
+    assert_int_equal(stored_version(other.store, &tickets, id), 1);
+    wait_for_version(shop.store, &copies, id, 1);
+    wait_for_empty_outbox(other.store);
+    instance_close(&shop);
+    instance_close(&other);
+}
+
+static void publishes_again_what_was_confirmed_but_not_removed(void **state)
+{
+    const struct world *world = *state;
+    struct bus *bus = bus_connect(world);
+    struct tap *created = tap_new(bus, "ticket:created");
+    struct instance shop = instance_open(world, "shop", "shop-1");
+    const struct id id = make_id(1);
+    pid_t writer = process_start(world, "writers", "writers-1", "tickets.relay.after_confirm=kill", &id);
+    process_wait_killed(writer, SIGKILL);
+    wait_for_version(shop.store, &copies, id, 1);
+    struct instance next = instance_open(world, "writers", "writers-2");
+    write_version(&next, id, 2);
+    wait_for_version(shop.store, &copies, id, 2);
+    tap_wait(created, 2); /* the lower version went first, again */
+    wait_for_empty_outbox(next.store);
+    instance_close(&next);
+    instance_close(&shop);
+    bus_close(&bus, CLOSE_MS);
+    tap_free(&created);
+}
+
+static int64_t a_minute_ago(void *context UNUSED)
+{
+    return clock_now(NULL) - 60000;
+}
+
+/* One entry of each of many records, and many of one: as if whole crowds of instances had crashed. */
+static void drains_what_was_left_behind_at_the_speed_of_the_bus(void **state)
+{
+    const struct world *world = *state;
+    const struct clock past = {.now = a_minute_ago, .monotonic = clock_system.monotonic};
+    struct store *store = world_store(world, "writers", &past);
+    struct error error = ERROR_INIT;
+    for (uint64_t number = 1; number <= LEFTOVERS; number++) {
+        bool is_deep = number <= DEEP;
+        struct record record = RECORD_INIT;
+        record.id = make_id(is_deep ? 1 : number);
+        record.version = is_deep ? number : 1;
+        struct ticket ticket = make_ticket((int64_t)record.version);
+        struct event event = record.version == 1 ? event_ticket_created(&ticket) : event_ticket_updated(&ticket);
+        struct buffer text = BUFFER_INIT(EVENT_PAYLOAD_MAX);
+        message_print(event.subject, &record, &ticket, 1000, &text);
+        const struct outbox_entry entry = {.subject = event.subject->name, .payload = text.data, .length = text.length};
+        assert_int_equal(store_write(store, &tickets, record.version - 1, &record, &ticket, &entry, &error),
+                         STORE_DONE);
+        buffer_done(&text);
+    }
+    struct bus *bus = bus_connect(world);
+    struct tap *created = tap_new(bus, "ticket:created");
+    struct tap *updated = tap_new(bus, "ticket:updated");
+    int64_t before = clock_monotonic(NULL);
+    struct instance owner = instance_open(world, "writers", "writers-1");
+    wait_for_empty_outbox(owner.store);
+    print_message("%d events in %lld ms\n", LEFTOVERS, (long long)(clock_monotonic(NULL) - before));
+    tap_wait(created, LEFTOVERS - DEEP + 1);
+    tap_wait(updated, DEEP - 1);
+    assert_int_equal(tap_count(created), LEFTOVERS - DEEP + 1); /* and not one twice */
+    assert_int_equal(tap_count(updated), DEEP - 1);
+    instance_close(&owner);
+    store_close(&store);
+    bus_close(&bus, CLOSE_MS);
+    tap_free(&created);
+    tap_free(&updated);
+}
+
+/* ---- dead letters ---- */
+
+static void check_letter(struct tap *dead, size_t index, uint64_t sequence, const char *reason, const char *event,
+                         size_t length)
+{
+    struct dead_letter letter;
+    struct error error = ERROR_INIT;
+    const char *text = tap_text(dead, index);
+    if (!dead_letter_parse(text, strlen(text), &letter, &error)) {
+        fail_msg("%s", error.message);
+    }
+    assert_string_equal(letter.channel, "ticket:created");
+    assert_string_equal(letter.listener, "shop-service");
+    assert_string_equal(letter.reason, reason);
+    assert_int_equal(letter.sequence, sequence);
+    assert_int_equal(letter.cut, length > DEAD_LETTER_EVENT_MAX);
+    assert_int_equal(letter.event_length, length > DEAD_LETTER_EVENT_MAX ? DEAD_LETTER_EVENT_MAX : length);
+    assert_memory_equal(letter.event, event, letter.event_length);
+    dead_letter_done(&letter);
+}
+
+static void keeps_what_cannot_be_applied_and_lets_the_rest_pass(void **state)
+{
+    enum { HUGE = 512 << 10 };
+    static const char broken[] = "not JSON";
+    static const char without_price[] = "{\"id\":\"000000000000000000000001\",\"version\":1,\"title\":\"A\","
+                                        "\"userId\":\"000000000000000000000001\","
+                                        "\"createdAt\":\"2026-01-01T00:00:00.000Z\","
+                                        "\"updatedAt\":\"2026-01-01T00:00:00.000Z\"}";
+    const struct world *world = *state;
+    struct bus *bus = bus_connect(world);
+    struct tap *dead = tap_new(bus, "dead:ticket:created");
+    char *huge = xmalloc(HUGE);
+    memset(huge, 'x', HUGE);
+    publish_text(bus, "ticket:created", broken, sizeof(broken) - 1);
+    publish_text(bus, "ticket:created", without_price, sizeof(without_price) - 1);
+    publish_text(bus, "ticket:created", huge, HUGE);
+    publish_version(bus, make_id(1), 1);
+    struct instance shop = instance_open(world, "shop", "shop-1");
+    wait_for_version(shop.store, &copies, make_id(1), 1);
+    wait_for_acknowledged(world, "shop", "ticket:created");
+    tap_wait(dead, 3);
+    assert_int_equal(tap_count(dead), 3);
+    /* They may come in any order: find each by its sequence. */
+    const struct {
+        const char *mark, *reason, *event;
+        size_t length;
+    } expected[] = {{"\"sequence\":1,", "invalid JSON: a syntax error (line 1, column 3)", broken, sizeof(broken) - 1},
+                    {"\"sequence\":2,", "price: is required", without_price, sizeof(without_price) - 1},
+                    {"\"sequence\":3,", "larger than 65536 bytes", huge, HUGE}};
+    for (size_t i = 0; i < ARRAY_LENGTH(expected); i++) {
+        size_t index = 0;
+        while (index < 3 && strstr(tap_text(dead, index), expected[i].mark) == NULL) {
+            index++;
+        }
+        assert_in_range(index, 0, 2);
+        check_letter(dead, index, i + 1, expected[i].reason, expected[i].event, expected[i].length);
+    }
+    xfree(huge);
+    instance_close(&shop);
+    bus_close(&bus, CLOSE_MS);
+    tap_free(&dead);
+}
+
+/* ---- effects ---- */
+
+static struct ticket read_ticket(struct store *store, struct id id)
+{
+    struct ticket ticket;
+    struct record head;
+    struct error error = ERROR_INIT;
+    assert_true(store_get(store, &tickets, &id, &head, &ticket, &error));
+    return ticket;
+}
+
+static void applies_an_effect_once_and_publishes_it(void **state)
+{
+    const struct world *world = *state;
+    struct instance owner = instance_open(world, "tickets", "tickets-1");
+    struct instance shop = instance_open(world, "shop", "shop-1");
+    struct bus *bus = bus_connect(world);
+    struct order order = make_order(make_id(1), 1, ORDER_CREATED);
+    publish_order(bus, make_id(7), 1, &order); /* comes before its ticket does */
+    wait_for_version(shop.store, &copies, make_id(1), 0);
+    write_version(&owner, make_id(1), 1);
+    wait_for_version(shop.store, &copies, make_id(1), 2);
+    assert_string_equal(read_ticket(owner.store, make_id(1)).order_id.hex, make_id(7).hex);
+    publish_order(bus, make_id(7), 1, &order);
+    order.status = ORDER_CANCELLED;
+    publish_order(bus, make_id(7), 2, &order);
+    wait_for_version(shop.store, &copies, make_id(1), 3);
+    assert_string_equal(read_ticket(owner.store, make_id(1)).order_id.hex, "");
+    wait_for_acknowledged(world, "tickets", "order:created");
+    wait_for_acknowledged(world, "tickets", "order:cancelled");
+    assert_int_equal(stored_version(owner.store, &tickets, make_id(1)), 3);
+    instance_close(&shop);
+    instance_close(&owner);
+    bus_close(&bus, CLOSE_MS);
+}
+
+static void keeps_a_stray(void **state)
+{
+    const struct world *world = *state;
+    struct instance owner = instance_open(world, "tickets", "tickets-1");
+    struct bus *bus = bus_connect(world);
+    struct tap *dead = tap_new(bus, "dead:order:created");
+    struct order order = make_order(make_id(1), 1, ORDER_CREATED);
+    order.ticket.price = 5;
+    write_version(&owner, make_id(1), 1);
+    publish_order(bus, make_id(7), 1, &order);
+    tap_wait(dead, 1);
+    wait_for_acknowledged(world, "tickets", "order:created");
+    assert_int_equal(stored_version(owner.store, &tickets, make_id(1)), 1);
+    instance_close(&owner);
+    bus_close(&bus, CLOSE_MS);
+    tap_free(&dead);
+}
+
+static bool was_reserved_and_freed(void *context)
+{
+    const struct ticket ticket = read_ticket(context, make_id(1));
+    return ticket.reservation == 1 && !id_is_set(&ticket.order_id);
+}
+
+/* It has read the ticket as free and is about to write; meanwhile another reserves it and lets it go. */
+static void changes_nothing_when_it_thaws(void **state)
+{
+    const struct world *world = *state;
+    struct bus *bus = bus_connect(world);
+    struct instance writer = instance_open(world, "writers", "writers-1");
+    write_version(&writer, make_id(1), 1);
+    wait_for_empty_outbox(writer.store);
+    pid_t frozen = process_start(world, "tickets", "tickets-1", "tickets.effect.before_write=stop", NULL);
+    struct order order = make_order(make_id(1), 1, ORDER_CREATED);
+    publish_order(bus, make_id(7), 1, &order);
+    process_wait_stopped(frozen);
+    struct instance other = instance_open(world, "tickets", "tickets-2");
+    order.status = ORDER_CANCELLED;
+    publish_order(bus, make_id(7), 2, &order);
+    assert_true(eventually(was_reserved_and_freed, other.store)); /* what the frozen one got is delivered again */
+    uint64_t version = stored_version(other.store, &tickets, make_id(1));
+    kill(frozen, SIGCONT);
+    wait_for_acknowledged(world, "tickets", "order:created");
+    wait_for_acknowledged(world, "tickets", "order:cancelled");
+    assert_true(was_reserved_and_freed(other.store));
+    assert_int_equal(stored_version(other.store, &tickets, make_id(1)), version);
+    process_kill(frozen);
+    instance_close(&other);
+    instance_close(&writer);
+    bus_close(&bus, CLOSE_MS);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
+
 int main(int count, char **arguments)
 {
     if (count > 1 && text_equal(arguments[1], "process")) {
@@ -81,9 +430,20 @@ int main(int count, char **arguments)
     sigaddset(&signals, SIGINT);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(brings_a_change_to_the_replica, world_setup, world_teardown),
-        cmocka_unit_test_setup_teardown(brings_many_versions_of_many_records_by_two_instances_each, world_setup,
-                                        world_teardown),
+        TEST(brings_a_change_to_the_replica),
+        TEST(brings_many_versions_of_many_records_by_two_instances_each),
+        TEST(holds_a_gap_and_applies_it_the_instant_it_closes),
+        TEST(hears_of_what_another_process_applies),
+        TEST(makes_the_acknowledgement_of_a_double_good),
+        TEST(loses_nothing_while_the_bus_is_away),
+        TEST(applies_what_came_while_the_store_was_away),
+        TEST(publishes_what_a_killed_instance_left_behind),
+        TEST(publishes_again_what_was_confirmed_but_not_removed),
+        TEST(drains_what_was_left_behind_at_the_speed_of_the_bus),
+        TEST(keeps_what_cannot_be_applied_and_lets_the_rest_pass),
+        TEST(applies_an_effect_once_and_publishes_it),
+        TEST(keeps_a_stray),
+        TEST(changes_nothing_when_it_thaws),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

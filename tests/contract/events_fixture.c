@@ -101,11 +101,12 @@ static bool is_shop(const char *service)
     return text_equal(service, "shop");
 }
 
-static struct store *open_store(const char *directory, const char *service)
+static struct store *open_store(const char *directory, const char *service, const struct clock *clock)
 {
     char uri[URI_SIZE];
     snprintf(uri, sizeof(uri), "sqlite:%s/%s.db", directory, is_shop(service) ? "shop" : "tickets");
-    const struct store_config config = {.uri = uri, .collections = is_shop(service) ? copied : owned, .readers = 4};
+    const struct store_config config = {
+        .uri = uri, .collections = is_shop(service) ? copied : owned, .readers = 4, .clock = clock};
     struct store *store = NULL;
     struct error error = ERROR_INIT;
     if (!store_open(&config, &store, &error)) {
@@ -114,15 +115,15 @@ static struct store *open_store(const char *directory, const char *service)
     return store;
 }
 
-struct store *world_store(const struct world *world, const char *service)
+struct store *world_store(const struct world *world, const char *service, const struct clock *clock)
 {
-    return open_store(world->directory, service);
+    return open_store(world->directory, service, clock);
 }
 
 static struct instance open_instance(const char *directory, const char *bus_uri, const char *service,
                                      const char *client_id)
 {
-    struct instance instance = {.store = open_store(directory, service)};
+    struct instance instance = {.store = open_store(directory, service, NULL)};
     const struct events_config config = {
         .service = is_shop(service) ? "shop" : "tickets",
         .bus_uri = bus_uri,
@@ -189,8 +190,9 @@ int process_main(int count, char **arguments)
     if (id_from_text(arguments[7], &id)) {
         write_version(&instance, id, 1);
     }
-    sigwaitinfo(&signals, NULL); /* it is killed */
-    return EXIT_FAILURE;
+    for (;;) {
+        pause(); /* until it is killed */
+    }
 }
 
 void process_kill(pid_t process)

@@ -40,7 +40,7 @@ struct instance {
  * of tickets. Instances of one service share a store. */
 struct instance instance_open(const struct world *world, const char *service, const char *client_id);
 void instance_close(struct instance *instance);
-struct store *world_store(const struct world *world, const char *service);
+struct store *world_store(const struct world *world, const char *service, const struct clock *clock);
 
 /* A process of its own with one instance, which then does nothing, or writes version 1 of `id` if that is given.
  * `failpoints` may be NULL. */
