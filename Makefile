@@ -22,11 +22,11 @@ service_tickets_SOURCES := listeners.c main.c routes.c ticket.c
 service_orders_SOURCES := listeners.c main.c order.c routes.c
 
 TOOLS := eventctl
-tool_eventctl_SOURCES :=
+tool_eventctl_SOURCES := command.c connection.c input.c listen.c listen_options.c main.c options.c output.c publish.c signals.c
 
 # Each is a program of its own: tests/unit/<name>.c, tests/contract/<name>.c. What one needs besides the library, it
 # names: <name>_WITH := services/orders/order.c
-UNIT_TESTS := base_buffer base_clock base_config base_encoding base_failpoint base_hashmap base_id base_log base_queue base_text auth_cache auth_cookie auth_limiter auth_password auth_token auth_user schema_fields schema_fuzz schema_money schema_parse schema_print schema_table order_rules ticket_rules http_conditional http_cookies http_proxies http_router http_url
+UNIT_TESTS := bus_link base_buffer base_clock base_config base_encoding base_failpoint base_hashmap base_id base_log base_queue base_text auth_cache auth_cookie auth_limiter auth_password auth_token auth_user schema_fields schema_fuzz schema_money schema_parse schema_print schema_table order_rules ticket_rules http_conditional http_cookies http_proxies http_router http_url events_verdict events_message events_dead_letter events_backlog
 order_rules_WITH := services/orders/order.c
 ticket_rules_WITH := services/tickets/ticket.c
 auth_limiter_WITH := services/auth/limiter.c
@@ -215,5 +215,9 @@ $(BUILD)/tests/$(1): $(patsubst %.c,$(BUILD)/%.o,tests/$(1).c $($(notdir $(1))_W
 endef
 $(foreach name,$(UNIT_TESTS),$(eval $(call test_program,unit/$(name))))
 $(foreach name,$(CONTRACT_TESTS),$(eval $(call test_program,contract/$(name))))
+
+# A benchmark is built and run by hand: make build/release/tests/bench/store_insert
+$(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(COMMON_LIBRARY) $(LINK_STAMP)
+	$(call link)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
