@@ -341,7 +341,7 @@ static void *count_entries(void *context)
     struct reader *reader = context;
     char entry[RECEIVED_MAX + 1];
     ssize_t length;
-    while ((length = recv(receiver, entry, RECEIVED_MAX, 0)) > 0) {
+    while ((length = recv(receiver, entry, RECEIVED_MAX, 0)) > 1) {
         char expected[64];
         unsigned index = (unsigned char)entry[length - 2] - (unsigned)'0';
         entry[length] = '\0';
