@@ -9,8 +9,10 @@
 #include "common/base/memory.h"
 #include "common/base/text.h"
 #include "common/bus/internal.h"
+#include "common/bus/names.h"
 
 enum {
+    BUS_LINK_HANG_MS = 30000, /* a slow name server takes that long */
     PUBLISH_LIMIT_MAX = 8192, /* well below the engines' own limits, at which they would block */
     ACK_WAIT_MIN_MS = 1000,
     ACK_WAIT_MAX_MS = 60 * 60 * 1000,
@@ -18,34 +20,6 @@ enum {
 };
 
 static const struct bus_driver *const drivers[] = {&bus_driver_stan};
-
-#define LOWER_CASE "abcdefghijklmnopqrstuvwxyz"
-#define UPPER_CASE "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-#define DIGITS     "0123456789"
-
-/* Not empty, fits into `size` bytes, and consists of `allowed`. */
-static bool is_made_of(const char *text, size_t size, const char *allowed)
-{
-    size_t length = strlen(text);
-    return length > 0 && length < size && strspn(text, allowed) == length;
-}
-
-static bool is_name(const char *name)
-{
-    return is_made_of(name, BUS_NAME_MAX, LOWER_CASE UPPER_CASE DIGITS "_-");
-}
-
-static bool is_subject(const char *subject)
-{
-    return is_made_of(subject, BUS_SUBJECT_MAX, LOWER_CASE DIGITS ":_-");
-}
-
-/* NATS splits subjects at dots, and takes no empty parts. */
-static bool is_topic(const char *topic)
-{
-    return is_made_of(topic, BUS_SUBJECT_MAX, LOWER_CASE DIGITS "._-") && topic[0] != '.' &&
-           topic[strlen(topic) - 1] != '.' && !strstr(topic, "..");
-}
 
 static bool find_driver(const char *text, struct bus_uri *uri, const struct bus_driver **ret_driver,
                         struct error *error)
@@ -80,7 +54,12 @@ bool bus_uri_valid(const char *uri)
 
 bool bus_client_id_valid(const char *client_id)
 {
-    return is_name(client_id);
+    return bus_is_name(client_id);
+}
+
+bool bus_subject_valid(const char *subject)
+{
+    return bus_is_subject(subject);
 }
 
 void bus_retain(struct bus *bus)
@@ -111,13 +90,9 @@ void bus_release(struct bus *bus)
     xfree(bus);
 }
 
-bool bus_open(const struct bus_config *config, struct bus **ret_bus, struct error *error)
+bool bus_open_with(const struct bus_driver *driver, const struct bus_uri *uri, const struct bus_config *config,
+                   int64_t hang_ms, struct bus **ret_bus, struct error *error)
 {
-    struct bus_uri uri;
-    const struct bus_driver *driver = NULL;
-    if (!find_driver(config->uri, &uri, &driver, error)) {
-        return false;
-    }
     if (!bus_client_id_valid(config->client_id)) {
         return error_set(error, ERROR_INVALID, "the event bus's client id must be 1 to %d letters, digits, '_' or '-'",
                          BUS_NAME_MAX - 1);
@@ -129,12 +104,12 @@ bool bus_open(const struct bus_config *config, struct bus **ret_bus, struct erro
     struct bus *bus = xcalloc(1, sizeof(*bus));
     atomic_init(&bus->references, 1);
     bus->driver = driver;
-    bus->uri = uri;
-    memory_wipe(&uri, sizeof(uri));
+    bus->uri = *uri;
     text_copy_cut(bus->client_id, sizeof(bus->client_id), config->client_id);
     bus->publish_limit = config->publish_limit;
     bus->state_changed = config->state_changed;
     bus->context = config->context;
+    bus->hang_ms = hang_ms;
     bus->state = BUS_CONNECTING;
     pthread_mutex_init(&bus->mutex, NULL);
     pthread_cond_init(&bus->supervise, NULL);
@@ -142,10 +117,22 @@ bool bus_open(const struct bus_config *config, struct bus **ret_bus, struct erro
     int failure = pthread_create(&bus->supervisor, NULL, bus_supervise, bus);
     if (failure) {
         bus_release(bus);
-        return error_set(error, ERROR_UNAVAILABLE, "cannot start the event bus's thread: %s", strerror(failure));
+        return error_set(error, ERROR_UNAVAILABLE, "cannot start the event bus's thread: %s", strerrordesc_np(failure));
     }
     *ret_bus = bus;
     return true;
+}
+
+bool bus_open(const struct bus_config *config, struct bus **ret_bus, struct error *error)
+{
+    struct bus_uri uri;
+    const struct bus_driver *driver = NULL;
+    if (!find_driver(config->uri, &uri, &driver, error)) {
+        return false;
+    }
+    bool opened = bus_open_with(driver, &uri, config, BUS_LINK_HANG_MS, ret_bus, error);
+    memory_wipe(&uri, sizeof(uri));
+    return opened;
 }
 
 enum bus_state bus_state(const struct bus *bus)
@@ -158,30 +145,36 @@ enum bus_state bus_state(const struct bus *bus)
     return state;
 }
 
+/* With the mutex held. */
+static bool is_settled(const struct bus *bus)
+{
+    return bus->state == BUS_UP && bus->link && bus->link->settled_count == bus->desired_count;
+}
+
 bool bus_wait_up(struct bus *bus, int64_t timeout_ms)
 {
     struct timespec deadline = clock_deadline(timeout_ms);
     pthread_mutex_lock(&bus->mutex);
     int waited = 0;
-    while (bus->state == BUS_CONNECTING && waited == 0) {
+    while (bus->state != BUS_CLOSED && !is_settled(bus) && waited == 0) {
         waited = pthread_cond_clockwait(&bus->idle, &bus->mutex, CLOCK_MONOTONIC, &deadline);
     }
-    bool up = bus->state == BUS_UP;
+    bool up = is_settled(bus);
     pthread_mutex_unlock(&bus->mutex);
     return up;
 }
 
 static bool check_subscription(const struct subscription *subscription, struct error *error)
 {
-    if (!is_subject(subscription->subject)) {
+    if (!bus_is_subject(subscription->subject)) {
         return error_set(error, ERROR_INVALID, "a subject must be 1 to %d of a-z, 0-9, ':', '_', '-'",
                          BUS_SUBJECT_MAX - 1);
     }
-    if (subscription->queue_group && !is_name(subscription->queue_group)) {
+    if (subscription->queue_group && !bus_is_name(subscription->queue_group)) {
         return error_set(error, ERROR_INVALID, "a queue group must be 1 to %d letters, digits, '_' or '-'",
                          BUS_NAME_MAX - 1);
     }
-    if (subscription->durable && !is_name(subscription->durable)) {
+    if (subscription->durable && !bus_is_name(subscription->durable)) {
         return error_set(error, ERROR_INVALID, "a durable name must be 1 to %d letters, digits, '_' or '-'",
                          BUS_NAME_MAX - 1);
     }
@@ -198,8 +191,7 @@ static bool check_subscription(const struct subscription *subscription, struct e
     return true;
 }
 
-/* With the mutex held. */
-static void wake_link(struct bus *bus)
+void bus_wake_link(struct bus *bus)
 {
     if (bus->link) {
         pthread_cond_signal(&bus->link->wake);
@@ -224,60 +216,12 @@ bool bus_subscribe(struct bus *bus, const struct subscription *subscription, bus
         desired->receive = receive;
         desired->context = context;
         bus->desired[bus->desired_count++] = desired;
-        wake_link(bus);
+        bus_wake_link(bus);
     }
     pthread_mutex_unlock(&bus->mutex);
     return accepted ||
            error_set(error, ERROR_UNAVAILABLE,
                      "the event bus takes no more than %d subscriptions, and none once closing", BUS_SUBSCRIPTIONS_MAX);
-}
-
-bool bus_on_signal(struct bus *bus, const char *topic, bus_signalled *receive, void *context, struct error *error)
-{
-    if (!is_topic(topic)) {
-        return error_set(error, ERROR_INVALID, "a topic must be 1 to %d of a-z, 0-9, '_', '-', with single dots within",
-                         BUS_SUBJECT_MAX - 1);
-    }
-    pthread_mutex_lock(&bus->mutex);
-    bool accepted = bus->listener_count < BUS_SUBSCRIPTIONS_MAX && !bus->closing;
-    if (accepted) {
-        struct bus_listener *listener = xcalloc(1, sizeof(*listener));
-        listener->index = bus->listener_count;
-        listener->topic = xstrdup(topic);
-        listener->receive = receive;
-        listener->context = context;
-        bus->listeners[bus->listener_count++] = listener;
-        wake_link(bus);
-    }
-    pthread_mutex_unlock(&bus->mutex);
-    return accepted ||
-           error_set(error, ERROR_UNAVAILABLE, "the event bus takes no more than %d listeners, and none once closing",
-                     BUS_SUBSCRIPTIONS_MAX);
-}
-
-void bus_signal(struct bus *bus, const char *topic, const void *data, size_t length)
-{
-    if (!is_topic(topic) || length > BUS_SIGNAL_MAX) {
-        log_error("cannot signal %zu bytes on \"%s\": too long, or not a topic", length, topic);
-        return;
-    }
-    struct bus_signal_item *signal = xmalloc(sizeof(*signal) + length);
-    *signal = (struct bus_signal_item){.item.kind = BUS_ITEM_SIGNAL, .topic = xstrdup(topic), .length = length};
-    if (length > 0) {
-        memcpy(signal->data, data, length);
-    }
-    pthread_mutex_lock(&bus->mutex);
-    struct bus_link *link = bus->link;
-    bool queued = link && link->phase == BUS_LINK_UP && link->signals_queued < BUS_SIGNALS_QUEUED_MAX &&
-                  bus_link_enqueue(link, &signal->item);
-    if (queued) {
-        link->signals_queued++;
-    }
-    pthread_mutex_unlock(&bus->mutex);
-    if (!queued) {
-        xfree(signal->topic);
-        xfree(signal);
-    }
 }
 
 void bus_stop_receiving(struct bus *bus)
@@ -315,20 +259,4 @@ void bus_close(struct bus **bus_pointer, int64_t timeout_ms)
     }
     pthread_mutex_unlock(&bus->mutex);
     bus_release(bus);
-}
-
-void bus_complain(struct bus *bus, const char *text, const char *next)
-{
-    struct bus_complaint *last = &bus->complaint;
-    int64_t now = clock_monotonic(NULL);
-    pthread_mutex_lock(&bus->mutex);
-    bool repeated = text_equal(last->text, text) && now - last->time < BUS_COMPLAINT_INTERVAL_MS;
-    if (!repeated) {
-        text_copy_cut(last->text, sizeof(last->text), text);
-        last->time = now;
-    }
-    pthread_mutex_unlock(&bus->mutex);
-    if (!repeated) {
-        log_warning("%s%s", text, next);
-    }
 }

@@ -23,7 +23,7 @@ struct bus;
 
 enum bus_state {
     BUS_CONNECTING, /* or waiting to try again */
-    BUS_UP,         /* connected, all subscriptions made */
+    BUS_UP,         /* connected, all subscriptions made but those that the server refuses */
     BUS_CLOSED,
 };
 
@@ -43,8 +43,9 @@ bool bus_open(const struct bus_config *config, struct bus **ret_bus, struct erro
 /* For the configuration's check. */
 bool bus_uri_valid(const char *uri);
 bool bus_client_id_valid(const char *client_id);
+bool bus_subject_valid(const char *subject);
 enum bus_state bus_state(const struct bus *bus);
-/* Waits until the state is BUS_UP; false on timeout. */
+/* Waits until the state is BUS_UP and every subscription that was asked for is made, or refused; false on timeout. */
 bool bus_wait_up(struct bus *bus, int64_t timeout_ms);
 
 /* ---- receiving ---- */
@@ -59,10 +60,9 @@ uint64_t delivery_sequence(const struct delivery *delivery); /* of the subject o
 int64_t delivery_time(const struct delivery *delivery);      /* when the bus stored it, ms since 1970 */
 bool delivery_redelivered(const struct delivery *delivery);
 
-/* Acknowledges and frees. No-op on the wire if the connection that it came by is gone (it will be redelivered), or if
- * the subscription acknowledges by itself. */
+/* Acknowledges and frees. No-op on the wire if the connection that it came by is gone (it will be redelivered). */
 void bus_ack(struct delivery *delivery);
-/* Frees without acknowledging: the bus delivers it again after the ack wait. */
+/* Frees without acknowledging: the bus delivers it again after the ack wait, unless acknowledge_by_engine is set. */
 void bus_drop(struct delivery *delivery);
 /* Asks the bus to wait longer before it delivers again, where the engine can (JetStream); else does nothing. */
 void bus_extend(struct delivery *delivery);
@@ -79,11 +79,11 @@ enum bus_start {
 struct subscription {
     const char *subject;
     const char *queue_group; /* NULL: every subscriber gets everything */
-    const char *durable;     /* NULL: the position ends with the subscription */
+    const char *durable;     /* NULL: the position ends with the connection, and each new one begins at `start` */
     enum bus_start start;    /* used only when the durable is new */
     uint64_t start_sequence;
     int64_t start_time;      /* ms since 1970 */
-    bool acknowledge_by_engine; /* true: no bus_ack needed (the bus takes it as done when it hands it over) */
+    bool acknowledge_by_engine; /* true: bus_drop acknowledges too, so that nothing comes again */
     int64_t ack_wait_ms;     /* at least 1000, whole seconds */
     size_t in_flight;        /* unacknowledged messages at once, 1 to 1024 */
 };
@@ -91,8 +91,8 @@ struct subscription {
 /* Runs on the subscription's own thread, one at a time; must not block for long, may ack later. Owns the delivery. */
 typedef void bus_receive(struct delivery *delivery, void *context);
 
-/* Adds to the desired subscriptions; made now if connected, else when it is. A refusal by the server is logged and
- * tried again with every reconnect. */
+/* Adds to the desired subscriptions, which stay for the life of the bus; made soon if connected, else when it is. A
+ * refusal by the server is logged, and tried again every few seconds. */
 bool bus_subscribe(struct bus *bus, const struct subscription *subscription, bus_receive *receive, void *context,
                    struct error *error) MUST_CHECK;
 
@@ -102,13 +102,15 @@ bool bus_subscribe(struct bus *bus, const struct subscription *subscription, bus
  * stored: the bus has the message durably. Not stored: unknown, publish it again. */
 typedef void bus_confirmed(bool stored, void *context);
 
-/* Never blocks. False if the bus is not up, or publish_limit are in flight; then `confirmed` is not called. Publishes of
- * one thread arrive in their order as long as each is confirmed as stored. `data` is copied. `message_id`, where the
- * engine can use it, makes a repeated publish count once. */
+/* Never blocks. False if the bus is not up, or publish_limit are in flight; also, with a line in the log, for what can
+ * never be published (too long, not a subject); then `confirmed` is not called. Publishes of one thread arrive in their
+ * order as long as each is confirmed as stored. `data` is copied. `message_id` (or NULL), where the engine can use it,
+ * makes a repeated publish count once. */
 bool bus_publish(struct bus *bus, const char *subject, const char *message_id, const void *data, size_t length,
                  bus_confirmed *confirmed, void *context) MUST_CHECK;
 
-/* Publishes and waits for the confirmation. ERROR_UNAVAILABLE: not confirmed in time, it may be stored or not. */
+/* Publishes and waits for the confirmation; not on a bus thread. ERROR_UNAVAILABLE: not up, or not confirmed in time, in
+ * which case it may be stored or not. ERROR_INVALID: it can never be published. */
 bool bus_publish_wait(struct bus *bus, const char *subject, const char *message_id, const void *data, size_t length,
                       int64_t timeout_ms, struct error *error) MUST_CHECK;
 
@@ -122,11 +124,12 @@ bool bus_on_signal(struct bus *bus, const char *topic, bus_signalled *receive, v
 
 /* ---- stopping ---- */
 
-/* No further message is handed to a receive function once this returns (those that wait in the engine are left to be
- * redelivered); acks, drops and publishes still work. */
+/* No receive function is at work once this returns, and no further message or signal is handed over (what waits in the
+ * engine is left to be redelivered); acks, drops and publishes still work. Not from a receive function. */
 void bus_stop_receiving(struct bus *bus);
 /* Ends the connection without unsubscribing durables, so that the server drops the client at once; waits up to
- * `timeout_ms` for publishes in flight to be confirmed, then fails them. All deliveries must have ended. */
+ * `timeout_ms` for publishes in flight to be confirmed, then fails them; and, if the server does not answer, up to 4 s
+ * more. All deliveries must have ended. No callback runs after it. Not from a callback. NULL inside is fine. */
 void bus_close(struct bus **bus, int64_t timeout_ms);
 
 #endif

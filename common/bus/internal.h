@@ -16,13 +16,12 @@
 enum {
     BUS_SIGNALS_QUEUED_MAX = 1024,     /* signals that wait to be sent; more are lost */
     BUS_COMPLAINT_INTERVAL_MS = 10000, /* the same line is not logged again within this */
+    BUS_COMPLAINTS = 8,                /* lines that are remembered for that */
     BUS_SUBSCRIBE_RETRY_MS = 5000,     /* after the server refused a subscription */
-    BUS_LINK_HANG_MS = 20000,          /* a call into the engine that takes longer is given up */
-    BUS_LINK_CLOSE_MS = 4000,          /* the same for the last ones, at bus_close */
+    BUS_LINK_CLOSE_MS = 4000,          /* for the last calls into the engine, at bus_close */
     BUS_LINKS_ABANDONED_MAX = 3,       /* hanging threads that are tolerated before no more are started */
 };
 
-/* Only the last line, since what alternates is news. */
 struct bus_complaint {
     char text[ERROR_MESSAGE_MAX];
     int64_t time;
@@ -36,22 +35,23 @@ struct bus {
     size_t publish_limit;
     void (*state_changed)(struct bus *bus, enum bus_state state, void *context);
     void *context;
+    int64_t hang_ms; /* a call into the engine that takes longer is given up */
     pthread_t supervisor;
 
     pthread_mutex_t mutex;
     pthread_cond_t supervise; /* wakes the supervisor */
     pthread_cond_t idle;      /* wakes those who wait for a state, or for callbacks to end */
     enum bus_state state;
-    bool closing;           /* no more publishes */
-    bool ending;            /* the supervisor is to close the link and end */
-    bool receiving_stopped; /* by bus_stop_receiving */
-    struct bus_link *link;  /* a reference; NULL between two */
-    uint64_t generation;    /* of the newest link */
-    size_t host_index;      /* of the host to try next */
-    size_t abandoned;       /* links whose thread hangs */
-    size_t in_flight;       /* publications accepted whose `confirmed` has not returned */
-    size_t receiving;       /* receive functions at work */
-    struct bus_complaint complaint;
+    bool closing;                                    /* no more publishes */
+    bool ending;                                     /* the supervisor is to close the link and end */
+    bool receiving_stopped;                          /* by bus_stop_receiving */
+    struct bus_link *link;                           /* a reference; NULL between two */
+    uint64_t generation;                             /* of the newest link */
+    size_t host_index;                               /* of the host to try next */
+    size_t abandoned;                                /* links whose thread hangs */
+    size_t in_flight;                                /* publications accepted whose `confirmed` has not returned */
+    size_t receiving;                                /* receive functions at work */
+    struct bus_complaint complaints[BUS_COMPLAINTS]; /* the latest */
     struct bus_desired *desired[BUS_SUBSCRIPTIONS_MAX];
     size_t desired_count;
     struct bus_listener *listeners[BUS_SUBSCRIPTIONS_MAX];
@@ -88,6 +88,7 @@ struct bus_link {
     char reason[ERROR_MESSAGE_MAX]; /* why it could not connect, or was lost */
     struct bus_item *queue, **queue_end;
     size_t signals_queued;
+    size_t settled_count;                 /* of the desired subscriptions: made, or refused */
     struct bus_publication *publications; /* in flight, any order */
 
     /* The thread's own. */
@@ -106,11 +107,16 @@ struct bus_signal_item {
 /* bus.c */
 void bus_retain(struct bus *bus);
 void bus_release(struct bus *bus);
+/* With the mutex held: there is something new to subscribe to. */
+void bus_wake_link(struct bus *bus);
+/* bus_open, with a driver of the caller's. */
+bool bus_open_with(const struct bus_driver *driver, const struct bus_uri *uri, const struct bus_config *config,
+                   int64_t hang_ms, struct bus **ret_bus, struct error *error) MUST_CHECK;
+
+/* supervisor.c */
+void *bus_supervise(void *bus); /* the body of the thread */
 /* Logs "<text><next>" as a warning, unless it has just done so. Takes the mutex. */
 void bus_complain(struct bus *bus, const char *text, const char *next);
-
-/* supervisor.c: the body of the thread; the argument is the bus. */
-void *bus_supervise(void *bus);
 
 /* link.c */
 struct bus_link *bus_link_start(struct bus *bus);
@@ -127,5 +133,7 @@ void bus_publication_release(struct bus_publication *publication);
 
 /* receive.c */
 void bus_delivery_free(struct delivery *delivery);
+/* With the mutex held: whether a callback may begin. */
+bool bus_may_receive(const struct bus_link *link);
 
 #endif

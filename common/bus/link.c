@@ -288,7 +288,12 @@ static void serve(struct bus_link *link)
     pthread_mutex_lock(&bus->mutex);
     while (!link->lost && link->phase != BUS_LINK_ENDED) {
         int64_t next = next_subscription(link);
-        if (next <= clock_monotonic(NULL)) {
+        bool settled = next > clock_monotonic(NULL);
+        if (settled && link->settled_count != bus->desired_count) {
+            link->settled_count = bus->desired_count;
+            pthread_cond_broadcast(&bus->idle);
+        }
+        if (!settled && !link->stop) {
             pthread_mutex_unlock(&bus->mutex);
             subscribe_all(link);
             pthread_mutex_lock(&bus->mutex);
@@ -338,7 +343,6 @@ static void *run(void *argument)
     struct bus *bus = link->bus;
     struct error error = ERROR_INIT;
     pthread_setname_np(pthread_self(), "bus-link");
-    set_busy(link);
     bool connected = bus->driver->connect(link, &link->target, &link->connection, &error);
     if (connected) {
         set_free(link);
@@ -384,6 +388,7 @@ struct bus_link *bus_link_start(struct bus *bus)
         .cancel_descriptor = descriptor,
     };
     pthread_cond_init(&link->wake, NULL);
+    set_busy(link); /* it begins with a call into the driver */
     if (pthread_create(&link->thread, NULL, run, link) != 0) {
         atomic_store(&link->references, 1);
         bus_link_release(&link);

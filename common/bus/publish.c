@@ -8,13 +8,12 @@
 #include "common/base/memory.h"
 #include "common/base/text.h"
 #include "common/bus/internal.h"
+#include "common/bus/names.h"
 
 static bool is_publishable(const char *subject, const char *message_id, size_t length)
 {
-    static const char allowed[] = "abcdefghijklmnopqrstuvwxyz0123456789:_-";
-    size_t subject_length = strlen(subject);
-    return subject_length > 0 && subject_length < BUS_SUBJECT_MAX && strspn(subject, allowed) == subject_length &&
-           (!message_id || strlen(message_id) < BUS_MESSAGE_ID_MAX) && length <= BUS_MESSAGE_MAX;
+    return bus_is_subject(subject) && (!message_id || strlen(message_id) < BUS_MESSAGE_ID_MAX) &&
+           length <= BUS_MESSAGE_MAX;
 }
 
 static struct bus_publication *publication_new(const char *subject, const char *message_id, const void *data,

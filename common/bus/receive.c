@@ -74,8 +74,7 @@ void bus_extend(struct delivery *delivery UNUSED)
     /* NATS Streaming has no such thing. */
 }
 
-/* With the mutex held. */
-static bool may_receive(const struct bus_link *link)
+bool bus_may_receive(const struct bus_link *link)
 {
     return link->phase != BUS_LINK_ENDED && !link->bus->receiving_stopped;
 }
@@ -87,10 +86,10 @@ void bus_link_deliver(struct delivery *delivery)
     struct bus_desired *desired = bus->desired[delivery->desired->index];
     pthread_mutex_lock(&bus->mutex);
     /* The thread of the link before this one may not be back yet. */
-    while (may_receive(link) && desired->running) {
+    while (bus_may_receive(link) && desired->running) {
         pthread_cond_wait(&bus->idle, &bus->mutex);
     }
-    bool wanted = may_receive(link);
+    bool wanted = bus_may_receive(link);
     if (wanted) {
         desired->running = true;
         bus->receiving++;
@@ -107,23 +106,4 @@ void bus_link_deliver(struct delivery *delivery)
         bus_delivery_free(delivery);
     }
     bus_link_release(&link);
-}
-
-void bus_link_signalled(struct bus_link *link, const struct bus_listener *listener, const void *data, size_t length)
-{
-    struct bus *bus = link->bus;
-    pthread_mutex_lock(&bus->mutex);
-    bool wanted = may_receive(link);
-    if (wanted) {
-        bus->receiving++;
-    }
-    pthread_mutex_unlock(&bus->mutex);
-    if (!wanted) {
-        return;
-    }
-    listener->receive(data, length, listener->context);
-    pthread_mutex_lock(&bus->mutex);
-    bus->receiving--;
-    pthread_cond_broadcast(&bus->idle);
-    pthread_mutex_unlock(&bus->mutex);
 }

@@ -39,16 +39,45 @@ static void wait_until(struct bus *bus, int64_t deadline_ms)
     pthread_cond_clockwait(&bus->supervise, &bus->mutex, CLOCK_MONOTONIC, &deadline);
 }
 
-static bool hangs(struct bus_link *link, int64_t limit_ms)
+/* When the call into the engine that is going on will count as hanging. */
+static int64_t hangs_at(const struct bus *bus, struct bus_link *link)
 {
     int64_t since = atomic_load(&link->busy_since);
-    return since != 0 && clock_monotonic(NULL) - since > limit_ms;
+    return since == 0 ? INT64_MAX : since + bus->hang_ms;
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+void bus_complain(struct bus *bus, const char *text, const char *next)
+{
+    int64_t now = clock_monotonic(NULL);
+    pthread_mutex_lock(&bus->mutex);
+    struct bus_complaint *place = &bus->complaints[0];
+    bool repeated = false;
+    for (size_t i = 0; i < ARRAY_LENGTH(bus->complaints) && !repeated; i++) {
+        struct bus_complaint *complaint = &bus->complaints[i];
+        repeated = text_equal(complaint->text, text) && now - complaint->time < BUS_COMPLAINT_INTERVAL_MS;
+        if (text_equal(complaint->text, text) || complaint->time < place->time) {
+            place = complaint;
+        }
+    }
+    if (!repeated) {
+        text_copy_cut(place->text, sizeof(place->text), text);
+        place->time = now;
+    }
+    pthread_mutex_unlock(&bus->mutex);
+    if (!repeated) {
+        log_warning("%s%s", text, next);
+    }
 }
 
 /* With the mutex held, which is released meanwhile. */
 static void announce(struct bus *bus, const struct bus_link *link)
 {
-    bus->complaint.text[0] = '\0';
+    memset(bus->complaints, 0, sizeof(bus->complaints));
     pthread_mutex_unlock(&bus->mutex);
     log_info("connected to NATS at %s:%u as %s", link->target.host->name, link->target.host->port, bus->client_id);
     pthread_mutex_lock(&bus->mutex);
@@ -79,11 +108,13 @@ static bool watch(struct bus *bus, struct bus_link *link)
             announce(bus, link);
         } else if (link->lost && bus->state == BUS_UP) {
             report_loss(bus, link);
-        } else if (link->finished || clock_monotonic(NULL) >= give_up_at || hangs(link, BUS_LINK_HANG_MS)) {
-            return was_up;
         } else {
-            int64_t next = clock_monotonic(NULL) + WATCH_INTERVAL_MS;
-            wait_until(bus, next < give_up_at ? next : give_up_at);
+            int64_t now = clock_monotonic(NULL);
+            int64_t limit = earlier(give_up_at, hangs_at(bus, link));
+            if (link->finished || now >= limit) {
+                return was_up;
+            }
+            wait_until(bus, earlier(now + WATCH_INTERVAL_MS, limit));
         }
     }
 }
@@ -135,7 +166,7 @@ static void connect_once(struct bus *bus, char ret_reason[static ERROR_MESSAGE_M
         text_copy_cut(ret_reason, ERROR_MESSAGE_MAX, was_up ? "" : link->reason);
     } else {
         abandon(bus, link);
-        text_copy_cut(ret_reason, ERROR_MESSAGE_MAX, "the NATS client library hangs");
+        text_copy_cut(ret_reason, ERROR_MESSAGE_MAX, "the NATS client library does not return");
     }
     pthread_mutex_unlock(&bus->mutex);
     bus_link_release(&link);
