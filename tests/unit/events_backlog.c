@@ -119,6 +119,19 @@ static void forgets_what_another_instance_published(void **state UNUSED)
     backlog_free(&backlog);
 }
 
+static void reads_again_what_was_written_during_a_read(void **state UNUSED)
+{
+    struct backlog *backlog = backlog_new(BYTES_MAX, 10);
+    const struct outbox_page nothing = OUTBOX_PAGE_INIT;
+    add(backlog, 1, 5, 4);
+    struct backlog_record *record = backlog_take_to_read(backlog);
+    add(backlog, 1, 6, 4);
+    backlog_read(backlog, record, &nothing); /* as it was before version 6 */
+    assert_null(backlog_take_to_publish(backlog));
+    assert_ptr_equal(backlog_take_to_read(backlog), record);
+    backlog_free(&backlog);
+}
+
 static void does_not_take_for_left_behind_what_it_has_confirmed(void **state UNUSED)
 {
     struct backlog *backlog = backlog_new(BYTES_MAX, 10);
@@ -578,6 +591,7 @@ int main(void)
         cmocka_unit_test(publishes_again_from_the_version_that_failed),
         cmocka_unit_test(reads_what_another_instance_wrote_below),
         cmocka_unit_test(forgets_what_another_instance_published),
+        cmocka_unit_test(reads_again_what_was_written_during_a_read),
         cmocka_unit_test(does_not_take_for_left_behind_what_it_has_confirmed),
         cmocka_unit_test(keeps_no_more_payload_than_it_may),
         cmocka_unit_test(keeps_the_order_and_loses_nothing_in_any_schedule),
