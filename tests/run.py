@@ -79,6 +79,8 @@ def run_bounded(command: list[str], seconds: int, output: int | None) -> tuple[i
 
 
 def describe(status: int | None, seconds: int) -> str:
+    if status == 0:
+        return "says that all is well, but counts no test"
     if status is None:
         return f"not done after {seconds} s"
     return f"ended by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"

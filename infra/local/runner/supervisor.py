@@ -105,14 +105,20 @@ class Supervisor:
         for process in stage:
             self._start(process)
         while waiting := [process for process in stage if not process.ready]:
-            self.turn(POLL_SECONDS)
-            if self._stop_requested:
-                raise StopRequested
+            self._turn_for(POLL_SECONDS)
             for process in waiting:
                 process.ready = process.running and process.spec.is_ready()
             if time.monotonic() > deadline:
                 raise StartFailed("\n".join(self._last_words(process, f"is not ready after {READY_SECONDS_MAX:.0f} s")
                                             for process in waiting if not process.ready))
+
+    def _turn_for(self, seconds: float) -> None:
+        """Turns for so long, however much there is to do."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self.turn(left)
+            if self._stop_requested:
+                raise StopRequested
 
     def _start(self, process: Process) -> None:
         try:
