@@ -28,6 +28,7 @@ enum {
     SUBSCRIBED_MS = 10000,     /* for subscriptions that were asked for while the connection came up */
     CLOSE_MS = 5000,
     CLIENT_ID_DIGITS = 8,
+    PUBLISH_LIMIT = 16, /* one is waited for at a time, but those before may not be cleared away yet */
 };
 
 struct settings {
@@ -81,24 +82,25 @@ static const char *check_log_format(const char *value)
     return log_format_from_text(value, &format) ? NULL : "must be human or json";
 }
 
-static const struct config_option uri_options[] = {
-    {.name = "BUS_URI",
-     .type = CONFIG_TEXT,
-     .offset = offsetof(struct settings, bus_uri),
-     .required = true,
-     .help = "the event bus: stan://<host>:<port>/<cluster id>",
-     .check = check_bus_uri},
-    {.name = NULL},
+enum {
+    BUS_URI_ROW, /* left out if the command line has the URI */
+    OTHER_ROWS,
 };
 
-static const struct config_option other_options[] = {
-    {.name = "NATS_CLIENT_ID",
-     .type = CONFIG_TEXT,
-     .offset = offsetof(struct settings, client_id),
-     .min = 1,
-     .max = BUS_NAME_MAX - 1,
-     .help = "unique on the bus; if unset, eventctl and random hex digits",
-     .check = check_client_id},
+static const struct config_option setting_options[] = {
+    [BUS_URI_ROW] = {.name = "BUS_URI",
+                     .type = CONFIG_TEXT,
+                     .offset = offsetof(struct settings, bus_uri),
+                     .required = true,
+                     .help = "the event bus: stan://<host>:<port>/<cluster id>",
+                     .check = check_bus_uri},
+    [OTHER_ROWS] = {.name = "NATS_CLIENT_ID",
+                    .type = CONFIG_TEXT,
+                    .offset = offsetof(struct settings, client_id),
+                    .min = 1,
+                    .max = BUS_NAME_MAX - 1,
+                    .help = "unique on the bus; if unset, eventctl and random hex digits",
+                    .check = check_client_id},
     {.name = "LOG_LEVEL",
      .type = CONFIG_TEXT,
      .offset = offsetof(struct settings, log_level),
@@ -116,21 +118,23 @@ static const struct config_option other_options[] = {
 
 void connection_print_settings(void)
 {
-    config_print_help(uri_options, stdout);
-    config_print_help(other_options, stdout);
+    config_print_help(setting_options, stdout);
 }
 
 static bool load_settings(const struct connection_options *options, struct settings *ret_settings)
 {
-    size_t problems = 0;
-    if (options->bus == NULL) {
-        problems += config_load(uri_options, ret_settings, stderr);
-    } else if (!text_copy(ret_settings->bus_uri, sizeof(ret_settings->bus_uri), options->bus) ||
-               !bus_uri_valid(options->bus)) {
-        fprintf(stderr, "--bus: %s\n", check_bus_uri(""));
+    const struct config_option *rows = setting_options + (options->bus == NULL ? BUS_URI_ROW : OTHER_ROWS);
+    size_t problems = config_load(rows, ret_settings, stderr);
+    const char *wrong = NULL;
+    if (options->bus != NULL && !text_copy(ret_settings->bus_uri, sizeof(ret_settings->bus_uri), options->bus)) {
+        wrong = "is too long";
+    } else if (options->bus != NULL) {
+        wrong = check_bus_uri(options->bus);
+    }
+    if (wrong != NULL) {
+        fprintf(stderr, "--bus: %s\n", wrong);
         problems++;
     }
-    problems += config_load(other_options, ret_settings, stderr);
     if (problems == 0 && ret_settings->client_id[0] == '\0') {
         char digits[CLIENT_ID_DIGITS + 1];
         random_hex(digits, CLIENT_ID_DIGITS);
@@ -209,7 +213,7 @@ int connection_open(const struct connection_options *options, const struct signa
     struct bus_config config = {
         .uri = settings.bus_uri,
         .client_id = settings.client_id,
-        .publish_limit = 1,
+        .publish_limit = PUBLISH_LIMIT,
         .state_changed = on_state_changed,
         .context = connection,
     };

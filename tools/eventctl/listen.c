@@ -186,7 +186,9 @@ static int listen(const struct listen_options *options, const struct option_text
         status = subscribe(&listener, subjects, *subscription);
         status = status == STATUS_OK ? run(&listener) : status;
         connection_close(&listener.connection);
-        fprintf(stderr, "NATS connection closed!\n");
+        if (listener.was_up) {
+            fprintf(stderr, "NATS connection closed!\n");
+        }
     }
     signals_close(&signals);
     return status;

@@ -16,7 +16,7 @@ enum output_result {
 /* Flushes stdio's buffer first, so that both can be used in turns. */
 enum output_result output_write(const struct signals *signals, const void *data, size_t length) MUST_CHECK;
 
-/* The process' status after a write that went so. */
+/* The process' status after a write that went so; a reader that has had enough, or a signal, is no failure. */
 int output_status(enum output_result result);
 
 /* Appends bytes of any origin as one line of text: control characters and what is no UTF-8 are written \xNN. */

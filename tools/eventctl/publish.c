@@ -186,7 +186,7 @@ static int publish(const struct publish_options *given, const char *subject, con
     struct publisher publisher = {.options = given, .subject = subject, .input = &input, .signals = &signals};
     int status = given->lines ? publish_lines(&publisher) : publish_one(&publisher);
     if (status != STATUS_OK && publisher.published > 0) {
-        fprintf(stderr, "eventctl: %" PRId64 " events were published before that\n", publisher.published);
+        fprintf(stderr, "eventctl: events published before that: %" PRId64 "\n", publisher.published);
     }
     connection_close(&publisher.connection);
     input_done(&input);
