@@ -206,15 +206,14 @@ class WireAnswer:
         return json.loads(self.body)
 
 
-def exchange(port: int, data: bytes) -> list[WireAnswer]:
-    """Sends all of it on one connection, ends sending, and returns every answer until the other side closes."""
+def exchange(port: int, data: bytes, count: int = 0) -> list[WireAnswer]:
+    """Sends all of it on one connection and returns so many answers, or, if not told, all until the other side closes."""
     with Wire(port) as wire:
-        try:
-            wire.send(data)
-            wire.end_sending()
-        except ConnectionError:
-            pass  # it has been refused already
-        answers = []
-        while (answer := wire.read_answer()) is not None:
+        wire.send(data)
+        answers: list[WireAnswer] = []
+        while not count or len(answers) < count:
+            answer = wire.read_answer()
+            if answer is None:
+                break
             answers.append(answer)
         return answers
