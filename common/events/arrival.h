@@ -21,7 +21,8 @@ struct listening {
     const struct clock *clock;
     void *context; /* of `applied` */
     char queue_group[BUS_NAME_MAX];
-    char before_write[LISTENER_NAME_SIZE]; /* failpoint */
+    char before_write[LISTENER_NAME_SIZE]; /* failpoint: an effect is decided, but not yet written */
+    char before_ack[LISTENER_NAME_SIZE];   /* failpoint: an event is applied, but not yet acknowledged */
     char lacking[LISTENER_NAME_SIZE];      /* topic: who holds an event tells what it lacks */
     char applied[LISTENER_NAME_SIZE];      /* topic: who applies it answers */
 };

@@ -188,6 +188,7 @@ static void init_listening(struct listening *listening, const struct events_conf
     listening->clock = config->clock;
     listening->context = config->context;
     snprintf(listening->queue_group, sizeof(listening->queue_group), "%s-service", config->service);
+    snprintf(listening->before_ack, sizeof(listening->before_ack), "%s.listener.before_ack", config->service);
     snprintf(listening->before_write, sizeof(listening->before_write), "%s.effect.before_write", config->service);
     snprintf(listening->lacking, sizeof(listening->lacking), "%s.lacking", config->service);
     snprintf(listening->applied, sizeof(listening->applied), "%s.applied", config->service);

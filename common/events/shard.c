@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/failpoint.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/text.h"
@@ -210,6 +211,7 @@ static enum outcome try_one(struct shard *shard, struct arrival *arrival, int64_
         .collection = arrival->route->listener->collection, .id = arrival->own_id, .version = result.version};
     switch (result.outcome) {
     case OUTCOME_APPLIED:
+        failpoint(shard->listening->before_ack);
         end(shard, arrival, true);
         answer_wanted(shard, &there, now);
         break;
