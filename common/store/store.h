@@ -75,7 +75,7 @@ enum query_operator {
 };
 
 struct query_condition {
-    enum query_operator operator;
+    enum query_operator compare;
     const char *field; /* path */
     const char *text;  /* for ids and texts; borrowed during the call */
     int64_t number;    /* for all else */

@@ -58,7 +58,7 @@ static bool find_last_order(struct service *service, const struct id *ticket_id,
     struct query query = {
         .index = ORDERS_BY_TICKET,
         .descending = true,
-        .conditions = {{.operator= QUERY_EQUAL, .field = "ticket.id", .text = ticket_id->hex}},
+        .conditions = {{.compare = QUERY_EQUAL, .field = "ticket.id", .text = ticket_id->hex}},
         .limit = 1,
     };
     CLEANUP(page_done) struct page page = PAGE_INIT;
@@ -148,7 +148,7 @@ static void list_orders(struct http_request *request, void *context)
     struct service *service = context;
     struct query query = {
         .index = ORDERS_BY_BUYER,
-        .conditions = {{.operator= QUERY_EQUAL, .field = "userId", .text = http_identity(request)->id.hex}},
+        .conditions = {{.compare = QUERY_EQUAL, .field = "userId", .text = http_identity(request)->id.hex}},
     };
     struct field_errors errors = FIELD_ERRORS_INIT;
     resource_read_page(request, &query, &errors);

@@ -71,19 +71,19 @@ static const char *const mine_carried[] = {"limit", NULL};
 static void add_condition(struct query *query, struct query_condition condition)
 {
     size_t count = 0;
-    while (query->conditions[count].operator!= QUERY_END) {
+    while (query->conditions[count].compare != QUERY_END) {
         count++;
     }
     query->conditions[count] = condition;
 }
 
-static void read_price(const struct http_request *request, const char *name, enum query_operator operator,
-                       struct query * query, struct field_errors *errors)
+static void read_price(const struct http_request *request, const char *name, enum query_operator compare,
+                       struct query *query, struct field_errors *errors)
 {
     const char *text = http_query(request, name);
     int64_t cents = 0;
     if (text != NULL && schema_parse_text(&search_price, name, text, &cents, errors)) {
-        add_condition(query, (struct query_condition){.operator= operator, .field = "price", .number = cents});
+        add_condition(query, (struct query_condition){.compare = compare, .field = "price", .number = cents});
     }
 }
 
@@ -109,11 +109,11 @@ static void read_search(const struct http_request *request, struct query *query,
                         struct field_errors *errors)
 {
     resource_read_page(request, query, errors);
-    add_condition(query, (struct query_condition){.operator= QUERY_ABSENT, .field = "orderId"});
+    add_condition(query, (struct query_condition){.compare = QUERY_ABSENT, .field = "orderId"});
     const char *seller = http_query(request, "userId");
     if (seller != NULL && schema_parse_text(&search_id, "userId", seller, ret_seller, errors)) {
         add_condition(query,
-                      (struct query_condition){.operator= QUERY_EQUAL, .field = "userId", .text = ret_seller->hex});
+                      (struct query_condition){.compare = QUERY_EQUAL, .field = "userId", .text = ret_seller->hex});
     }
     read_price(request, "minPrice", QUERY_AT_LEAST, query, errors);
     read_price(request, "maxPrice", QUERY_AT_MOST, query, errors);
@@ -121,7 +121,7 @@ static void read_search(const struct http_request *request, struct query *query,
     if (text != NULL && strlen(text) > SEARCH_MAX) {
         field_errors_add(errors, "q", "must be at most %d bytes", SEARCH_MAX);
     } else if (text != NULL && text[0] != '\0') {
-        add_condition(query, (struct query_condition){.operator= QUERY_CONTAINS, .field = "title", .text = text});
+        add_condition(query, (struct query_condition){.compare = QUERY_CONTAINS, .field = "title", .text = text});
     }
     read_sort(request, seller != NULL, query, errors);
 }
@@ -144,7 +144,7 @@ static void list_own_tickets(struct http_request *request, void *context)
     struct query query = {
         .index = TICKETS_BY_SELLER,
         .descending = true,
-        .conditions = {{.operator= QUERY_EQUAL, .field = "userId", .text = http_identity(request)->id.hex}},
+        .conditions = {{.compare = QUERY_EQUAL, .field = "userId", .text = http_identity(request)->id.hex}},
     };
     struct field_errors errors = FIELD_ERRORS_INIT;
     resource_read_page(request, &query, &errors);

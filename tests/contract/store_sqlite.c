@@ -301,8 +301,8 @@ static void fields_and_indexes_are_added_and_what_is_undeclared_is_dropped(void 
     }
     struct query query = {.index = "by_state",
                           .limit = 10,
-                          .conditions = {{.operator= QUERY_EQUAL, .field = "state", .number = STATE_OPEN},
-                                         {.operator= QUERY_ABSENT, .field = "order"}}};
+                          .conditions = {{.compare= QUERY_EQUAL, .field = "state", .number = STATE_OPEN},
+                                         {.compare= QUERY_ABSENT, .field = "order"}}};
     struct page page = PAGE_INIT;
     struct error error = ERROR_INIT;
     assert_true(store_list(store, &items, &query, &page, &error));
@@ -378,15 +378,15 @@ static void lists_read_along_their_index_and_sort_nothing(void **state UNUSED)
     const struct query queries[] = {
         {.index = "by_id"},
         {.index = "by_title"},
-        {.index = "by_price", .conditions = {{.operator= QUERY_AT_LEAST, .field = "price", .number = 1}}},
+        {.index = "by_price", .conditions = {{.compare= QUERY_AT_LEAST, .field = "price", .number = 1}}},
         {.index = "by_order"},
-        {.index = "by_order", .conditions = {{.operator= QUERY_ABSENT, .field = "order"}}},
-        {.index = "by_owner", .conditions = {{.operator= QUERY_EQUAL, .field = "owner", .text = owner.hex}}},
+        {.index = "by_order", .conditions = {{.compare= QUERY_ABSENT, .field = "order"}}},
+        {.index = "by_owner", .conditions = {{.compare= QUERY_EQUAL, .field = "owner", .text = owner.hex}}},
         {.index = "by_owner",
-         .conditions = {{.operator= QUERY_EQUAL, .field = "owner", .text = owner.hex},
-                        {.operator= QUERY_AT_MOST, .field = "expires", .number = 3},
-                        {.operator= QUERY_CONTAINS, .field = "title", .text = "T"}}},
-        {.index = "by_state", .conditions = {{.operator= QUERY_EQUAL, .field = "state", .number = STATE_OPEN}}},
+         .conditions = {{.compare= QUERY_EQUAL, .field = "owner", .text = owner.hex},
+                        {.compare= QUERY_AT_MOST, .field = "expires", .number = 3},
+                        {.compare= QUERY_CONTAINS, .field = "title", .text = "T"}}},
+        {.index = "by_state", .conditions = {{.compare= QUERY_EQUAL, .field = "state", .number = STATE_OPEN}}},
         {.index = "by_all"},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(queries) * 2; i++) {
@@ -645,6 +645,48 @@ static void a_commit_whose_answer_is_lost_is_found_by_its_token(void **state UNU
     child_join(child_start(lose_the_answer_of_commits, uri, 0));
 }
 
+/* Writes every other version of one record, whether or not it is its turn: so a commit often holds two of them, each of
+ * which is done. */
+static void *write_every_other_version(void *context)
+{
+    struct counting *counting = context;
+    for (uint64_t expected = counting->number; expected < 400;) {
+        struct item item = fixture_item("counter", 1);
+        struct record record = fixture_record(1), head = RECORD_INIT;
+        struct error error = ERROR_INIT;
+        enum store_result result = fixture_write(counting->store, expected, &record, &item, NULL);
+        if (result == STORE_DONE) {
+            expected += 2;
+            continue;
+        }
+        CHILD_REQUIRE(result == STORE_CONFLICT_VERSION);
+        bool found = store_get(counting->store, &items, &record.id, &head, NULL, &error);
+        CHILD_REQUIRE(!found || head.version <= expected); /* nobody else writes this version */
+    }
+    return NULL;
+}
+
+static void lose_every_answer(const char *uri, int number UNUSED)
+{
+    struct store *store = open_with_failpoints(uri, "store.after_commit=fail");
+    pthread_t threads[2];
+    struct counting countings[2];
+    for (size_t i = 0; i < 2; i++) {
+        countings[i] = (struct counting){.store = store, .number = i};
+        CHILD_REQUIRE(pthread_create(&threads[i], NULL, write_every_other_version, &countings[i]) == 0);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    store_close(&store);
+}
+
+static void a_lost_commit_of_two_versions_is_found_by_the_later_one(void **state UNUSED)
+{
+    CLEANUP(free_pointer) char *uri = sqlite_uri();
+    child_join(child_start(lose_every_answer, uri, 0));
+}
+
 static void lose_one_commit(const char *uri, int number UNUSED)
 {
     struct store *store = open_with_failpoints(uri, "store.commit=fail:1");
@@ -759,6 +801,7 @@ int main(void)
         cmocka_unit_test(a_full_disk_loses_nothing_and_the_store_recovers),
         cmocka_unit_test(a_write_that_fails_before_its_commit_leaves_nothing),
         cmocka_unit_test(a_commit_whose_answer_is_lost_is_found_by_its_token),
+        cmocka_unit_test(a_lost_commit_of_two_versions_is_found_by_the_later_one),
         cmocka_unit_test(a_commit_that_failed_once_is_repeated),
         cmocka_unit_test(a_commit_that_fails_for_good_has_an_unknown_outcome),
         cmocka_unit_test(a_process_that_is_stopped_in_its_turn_stops_writes_only),
