@@ -26,8 +26,9 @@ tool_eventctl_SOURCES := asyncapi.c channel.c command.c connection.c dead.c dead
 
 # Each is a program of its own: tests/unit/<name>.c, tests/contract/<name>.c. What one needs besides the library, it
 # names: <name>_WITH := services/orders/order.c
-UNIT_TESTS := bus_link base_buffer base_clock base_config base_encoding base_failpoint base_hashmap base_id base_log base_queue base_text auth_cache auth_cookie auth_limiter auth_password auth_token auth_user schema_fields schema_fuzz schema_money schema_parse schema_print schema_table order_rules ticket_rules http_conditional http_cookies http_proxies http_router http_url events_verdict events_message events_dead_letter events_backlog events_relay events_shard
+UNIT_TESTS := bus_link base_buffer base_clock base_config base_encoding base_failpoint base_hashmap base_id base_log base_queue base_text auth_cache auth_cookie auth_limiter auth_password auth_token auth_user schema_fields schema_fuzz schema_money schema_parse schema_print schema_table order_rules ticket_rules http_conditional http_cookies http_proxies http_router http_url events_verdict events_message events_dead_letter events_backlog events_relay events_shard events_listener
 order_rules_WITH := services/orders/order.c
+events_listener_WITH := tests/unit/events_fake.c
 events_shard_WITH := tests/unit/events_fake.c
 ticket_rules_WITH := services/tickets/ticket.c
 auth_limiter_WITH := services/auth/limiter.c
@@ -135,6 +136,8 @@ test: deps ## run the unit, contract and integration tests
 
 lint: build ## check formatting, layers, banned functions, headers, shell scripts, documentation
 	@$(PYTHON) -B infra/lint/selftest.py
+	@$(PYTHON) -B tests/docs/selftest.py
+	@$(PYTHON) -B tests/docs/check.py
 	@$(PYTHON) -B infra/lint/lint.py --build $(BUILD) --services "$(SERVICES)" --cc "$(CC)" --flags '$(subst ','\'',$(COMPILE_FLAGS))'
 
 format: ## format all C files as .clang-format says
