@@ -2,6 +2,7 @@
  * The variables that every service reads, and their checks. */
 #include "common/service/settings.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -27,6 +28,13 @@ static const char *check_bus_uri(const char *value)
 static const char *check_client_id(const char *value)
 {
     return bus_client_id_valid(value) ? NULL : "may have letters, digits, '-' and '_' only";
+}
+
+static const char *check_address(const char *value)
+{
+    struct in6_addr address; /* large enough for either */
+    bool valid = inet_pton(AF_INET, value, &address) == 1 || inet_pton(AF_INET6, value, &address) == 1;
+    return valid ? NULL : "must be an IPv4 or IPv6 address";
 }
 
 static const char *check_proxies(const char *value)
@@ -62,7 +70,7 @@ static const char *check_cookie_name(const char *value)
 
 static const struct config_option common_options[] = {
     {"LISTEN_ADDRESS", CONFIG_TEXT, SETTING(listen_address), .default_value = "127.0.0.1", .min = 1, .max = 64,
-     .help = "address to listen on; 0.0.0.0 for all"},
+     .help = "address to listen on; 0.0.0.0 for all", .check = check_address},
     {"PORT", CONFIG_INTEGER, SETTING(port), .default_value = "3000", .min = 1, .max = 65535,
      .help = "port to listen on"},
     {"STORE_URI", CONFIG_TEXT, SETTING(store_uri), .required = true, .min = 1, .max = CONFIG_TEXT_MAX - 1,
