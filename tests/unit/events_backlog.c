@@ -177,7 +177,7 @@ static void keeps_no_more_payload_than_it_may(void **state UNUSED)
 /* ---- the model ---- */
 
 enum {
-    SEEDS = 4000,
+    SEEDS = 2000,
     STEPS = 500,
     RECORDS = 4,
     VERSIONS_MAX = 40,
