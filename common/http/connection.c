@@ -6,12 +6,12 @@
  * for ever. So every connection has a phase and a deadline here, both in one atomic word that the I/O threads and the
  * workers set, and one thread, the watch, compares with the clock a few times a second:
  *
- *   idle       nothing of the next request has arrived; ends with the idle timeout: shutdown(SHUT_RD), after which
- *              libmicrohttpd still reads what is in the socket, then sees the end and closes.
+ *   idle       nothing of the next request has arrived; ends with the idle timeout and shutdown.
  *   receiving  from a request's first byte to its last; ends with 408 and shutdown.
  *   handling   queued or in its handler: no deadline, it is never cut.
  *   sending    the answer; has the request timeout and a second for each SEND_RATE_MIN bytes; ends with a reset.
- *   cut        the watch has ended it; the callbacks refuse to go on.
+ *   cut        the watch has ended it; the callbacks refuse to go on, so that no request is carried out and then not
+ *              answered.
  *
  * There is no callback for a request's first byte, only for its complete first line. Therefore the watch asks the
  * kernel how many bytes an idle connection has received (TCP_INFO); when the count moves, the phase becomes receiving.
@@ -23,7 +23,7 @@
  * its start), hence the watch may write the 408 into the socket itself. The list's lock is held around that, and is
  * taken before libmicrohttpd closes a socket: the descriptor cannot have been given to another connection.
  *
- * Stopping: connections that stay idle for STOP_GRACE_MS are closed; all others leave by Connection: close.
+ * Stopping: those that are idle STOP_GRACE_MS later are closed; all others leave by Connection: close.
  *
  * When a request is refused while its body is still under way, closing the socket would reset the connection, and the
  * reset may destroy the answer before the client has read it. A duplicate of the descriptor keeps the socket open while
@@ -35,6 +35,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -262,13 +263,11 @@ static void look_for_first_byte(struct connection *connection, int_fast64_t pack
     }
 }
 
-static void end_idle(struct connection *connection, int_fast64_t packed)
+/* A request that is in the socket, but has not been read yet, is not to be lost. */
+static bool has_unread_bytes(const struct connection *connection)
 {
-    int64_t timeout_us = connection->server->config.request_timeout_ms * MICROSECONDS;
-    /* Not cut: a request that is in the socket already will be answered. */
-    if (atomic_compare_exchange_strong(&connection->phase, &packed, pack(PHASE_IDLE, monotonic_us() + timeout_us))) {
-        shutdown(connection->fd, SHUT_RD);
-    }
+    int count = 0;
+    return ioctl(connection->fd, FIONREAD, &count) == 0 && count > 0;
 }
 
 static void answer_timeout(const struct connection *connection)
@@ -290,7 +289,7 @@ static void cut(struct connection *connection, int_fast64_t packed)
     }
     if (phase_of(packed) == PHASE_RECEIVING) {
         answer_timeout(connection);
-    } else {
+    } else if (phase_of(packed) == PHASE_SENDING) {
         /* What the client does not take is not kept for it: closing resets the connection. */
         struct linger none = {.l_onoff = 1, .l_linger = 0};
         setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
@@ -305,8 +304,8 @@ static void look_at(struct connection *connection, int64_t now_us, bool must_lea
     switch (phase_of(packed)) {
     case PHASE_IDLE:
         look_for_first_byte(connection, packed, now_us);
-        if (is_over || must_leave) {
-            end_idle(connection, packed);
+        if ((is_over || must_leave) && !has_unread_bytes(connection)) {
+            cut(connection, packed);
         }
         break;
     case PHASE_RECEIVING:

@@ -12,12 +12,12 @@
 #include "common/schema/schema.h"
 
 enum {
-    HTTP_BODY_MAX = 65536,          /* bytes of a request's body: more is 413 */
+    HTTP_BODY_MAX = 65536,           /* bytes of a request's body: more is 413 */
     HTTP_BODY_DISCARD_MAX = 1 << 20, /* bytes of a chunked body that are read and dropped to be able to say 413 */
-    HTTP_RESPONSE_MAX = 8 << 20,    /* bytes of an answer's body */
-    HTTP_PARAMETERS_MAX = 4,        /* ":name" parts of a path */
-    HTTP_HEADERS_MAX = 12,          /* headers that a handler can set */
-    HTTP_REQUEST_ID_MAX = 64,       /* characters of X-Request-Id that are taken over; [A-Za-z0-9._-]+ */
+    HTTP_RESPONSE_MAX = 8 << 20,     /* bytes of an answer's body */
+    HTTP_PARAMETERS_MAX = 4,         /* ":name" parts of a path */
+    HTTP_HEADERS_MAX = 12,           /* headers that a handler can set */
+    HTTP_REQUEST_ID_MAX = 64,        /* characters of X-Request-Id that are taken over; [A-Za-z0-9._-]+ */
 };
 
 struct http_request;
@@ -35,7 +35,9 @@ enum access {
     ACCESS_REQUIRED, /* 401 if nobody is signed in */
 };
 
-/* Answers with exactly one of the http_respond functions before it returns. `context` is that of the server. */
+/* Answers with exactly one of the http_respond functions before it returns. `context` is that of the server. Runs on a
+ * worker, whose stack has 512 KiB, or on an I/O thread. The log context is the request's id and its trace: the trace
+ * id of the W3C header traceparent, or a new one (32 hex digits). */
 typedef void http_handler(struct http_request *request, void *context);
 
 /* One row per method and path. HEAD is answered as GET without the body; OPTIONS and 405 with Allow come from the
@@ -51,21 +53,23 @@ struct route {
 
 /* Verifies a session cookie's value or a bearer token (either may be NULL; the bearer token wins). False: nobody is
  * signed in. Called on I/O threads: must not block. */
-typedef bool http_authenticate(const char *bearer, const char *cookie, struct http_identity *ret_identity, void *context);
+typedef bool http_authenticate(const char *bearer, const char *cookie, struct http_identity *ret_identity,
+                               void *context);
 
 /* Told of each answer, on the thread that gave it; must not block. `route` is NULL if no route was found. */
 typedef void http_observer(const struct route *route, unsigned status, int64_t microseconds, void *context);
 
 struct http_config {
-    const char *address;     /* "127.0.0.1", "0.0.0.0", "::" */
-    uint16_t port;           /* 0: a free one */
-    size_t workers;          /* threads that run handlers, 1 to 256 */
-    size_t queue_limit;      /* requests that wait for a worker */
+    const char *address; /* "127.0.0.1", "0.0.0.0", "::" */
+    uint16_t port;       /* 0: a free one */
+    size_t workers;      /* threads that run handlers, 1 to 256 */
+    size_t queue_limit;  /* requests that wait for a worker */
     size_t connection_limit;
     int64_t request_timeout_ms; /* from the first byte of a request to its last: 408 or a closed connection */
     int64_t idle_timeout_ms;    /* of a connection between requests */
-    const char *trusted_proxies; /* addresses and CIDR blocks, comma-separated, whose X-Forwarded-For is believed; "" none */
-    const struct route *routes;  /* borrowed */
+    const char
+        *trusted_proxies; /* addresses and CIDR blocks, comma-separated, whose X-Forwarded-For is believed; "" none */
+    const struct route *routes; /* borrowed */
     http_authenticate *authenticate;
     void *authenticate_context;
     const char *session_cookie; /* name of the cookie handed to authenticate; borrowed */
@@ -73,21 +77,23 @@ struct http_config {
     void *context;              /* given to handlers and the observer */
 };
 
-/* Checks routes and addresses (ERROR_INVALID), binds and starts. A port that is taken: ERROR_CONFLICT, naming it. */
+/* Checks routes and addresses (ERROR_INVALID), binds and starts. A port that is taken: ERROR_CONFLICT, naming it.
+ * SIGPIPE is not raised: sockets are written with MSG_NOSIGNAL. */
 bool http_start(const struct http_config *config, struct http_server **ret_server, struct error *error) MUST_CHECK;
 uint16_t http_port(const struct http_server *server);
 /* True if the text is a list that `trusted_proxies` accepts. */
 bool http_proxies_valid(const char *text);
 
 /* Stops accepting, answers what was accepted (with Connection: close), waits up to `timeout_ms` for it, then stops all
- * threads and frees. No request that was read is cut before the timeout. */
+ * threads and frees. No request that was read is cut before the timeout. A handler that still runs then is waited for,
+ * however long it takes, since it uses what the caller is about to free; what is queued then is answered with 503. */
 void http_stop(struct http_server **server, int64_t timeout_ms);
 
 /* Figures for /metrics and tests. */
 struct http_figures {
-    uint64_t requests;     /* answered */
+    uint64_t requests; /* answered */
     size_t queue_length;
-    size_t active;         /* requests being handled or queued */
+    size_t active; /* requests being handled or queued */
 };
 void http_figures(struct http_server *server, struct http_figures *ret_figures);
 
@@ -129,7 +135,8 @@ void http_respond_content(struct http_request *request, unsigned status, const c
 /* No body: 204, 304. */
 void http_respond_empty(struct http_request *request, unsigned status);
 
-/* One error; `field` may be NULL. 503 and 429 get Retry-After: 1 unless one was set; 401 gets WWW-Authenticate: Bearer. */
+/* One error; `field` may be NULL. 503 and 429 get Retry-After: 1 unless one was set; 401 gets WWW-Authenticate: Bearer.
+ */
 void http_respond_error(struct http_request *request, unsigned status, const char *field, const char *format, ...)
     PRINTF_LIKE(4, 5);
 void http_respond_errors(struct http_request *request, unsigned status, const struct field_errors *errors);

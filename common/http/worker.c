@@ -5,7 +5,11 @@
  * A connection is suspended before its request is put into the queue: a worker may be done with it before the I/O
  * thread's callback has returned. The worker hands over the answer while the connection is suspended, then resumes
  * it, and from that moment does not touch the request: the I/O thread frees it when the answer has been sent. A
- * request that the queue does not take is answered with 503 in the same way by the I/O thread itself. */
+ * request that the queue does not take is answered with 503 in the same way by the I/O thread itself.
+ *
+ * When a connection is resumed, libmicrohttpd first reads from it if there is something to read. A client that has
+ * shut down its sending side (as nc does at the end of its input) is then taken to be gone, and its answer is lost;
+ * routes on I/O threads do not have that limit, since they answer before. */
 #include <string.h>
 
 #include "common/base/log.h"
