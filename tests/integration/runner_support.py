@@ -43,7 +43,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def answer(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.path == "/readyz":
-            answer = {"status": "ready", "store": "up", "bus": "down" if behaviour == "busless" else "up"}
+            answer = {"status": "ready", "store": "up", "bus": "down" if behaviour == "cut off" else "up"}
+            if behaviour == "knows no bus":
+                del answer["bus"]
         else:
             answer = {"name": name, "client": os.environ["NATS_CLIENT_ID"], "method": self.command, "path": self.path,
                       "headers": dict(self.headers), "environment": dict(os.environ), "length": len(body)}

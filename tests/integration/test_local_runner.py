@@ -233,7 +233,7 @@ def test_a_service_that_keeps_dying_fails_up_with_its_last_words(home: House) ->
 def test_up_waits_for_the_bus(home: House, tmp_path: Path) -> None:
     with (tmp_path / "out").open("w") as file:
         process = subprocess.Popen(["/usr/bin/python3", str(ROOT / "infra/local/run.py"), "up"], stdout=file,
-                                   env=home.environment(FAKE_AUTH="busless"), stderr=subprocess.STDOUT)
+                                   env=home.environment(FAKE_AUTH="cut off"), stderr=subprocess.STDOUT)
     home.foreground.append(process)
     wait_until(lambda: (home.run_dir / "auth.log").exists() and "auth says hello" in home.log("auth"), "no auth")
     # The bus never comes up for auth, so that nginx, which comes last, is never started.
@@ -243,6 +243,11 @@ def test_up_waits_for_the_bus(home: House, tmp_path: Path) -> None:
     assert "is up at" not in (tmp_path / "out").read_text()
     process.terminate()
     assert process.wait(60) == 1
+
+
+def test_a_service_that_knows_no_bus_need_not_wait_for_it(home: House) -> None:
+    home.up(FAKE_AUTH="knows no bus")
+    assert home.fetch("/api/users")[0] == 200
 
 
 @pytest.mark.parametrize("variable", ["HTTP_PORT", "NATS_PORT", "NATS_MONITOR_PORT"])

@@ -4,6 +4,7 @@
 import contextlib
 import ctypes
 import os
+import select
 import signal
 import subprocess
 import time
@@ -117,9 +118,10 @@ class Process:
         """After has_ended: ends what it left behind (nginx's workers), takes its last words; returns its status."""
         assert self._popen is not None and self._popen.stdout is not None
         self.kill()
-        os.set_blocking(self.descriptor, True)
-        while self.read_output():
+        while select.select([self.descriptor], [], [], 0)[0] and self.read_output():
             pass
+        for line in self._lines.end():
+            self._take_line(line)
         self._popen.stdout.close()
         status = self._popen.wait()
         self._popen = None
