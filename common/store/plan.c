@@ -61,7 +61,7 @@ static bool resolve(const struct store_collection *collection, const struct quer
 {
     size_t position = store_collection_field(collection, condition->field);
     const struct flat_field *field = &collection->fields[position];
-    struct store_condition resolved = {.test = condition->compare, .field = position };
+    struct store_condition resolved = {.test = condition->compare, .field = position};
     bool number = store_field_kind(field->field) == STORE_NUMBER && field->field->type != FIELD_BOOLEAN;
     switch (condition->compare) {
     case QUERY_ABSENT:
@@ -216,7 +216,7 @@ bool store_plan_make(const struct store_collection *collection, const struct que
 {
     assert(query->limit >= 1 && query->limit <= STORE_LIMIT_MAX);
     const struct store_index *index = find_index(collection, query->index);
-    for (size_t i = 0; query->conditions[i].compare!= QUERY_END; i++) {
+    for (size_t i = 0; query->conditions[i].compare != QUERY_END; i++) {
         assert(i < QUERY_CONDITIONS_MAX);
         if (!resolve(collection, &query->conditions[i], &plan->filters[plan->filter_count++], error)) {
             return false;

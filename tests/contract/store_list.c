@@ -157,10 +157,10 @@ static void absent_values_come_first(void **state)
     ASSERT_WALK(*state, &query, 1, 3, 6, 4, 2, 5);
     query.descending = true;
     ASSERT_WALK(*state, &query, 5, 2, 4, 6, 3, 1);
-    query.conditions[0] = (struct query_condition){.compare= QUERY_ABSENT, .field = "order"};
+    query.conditions[0] = (struct query_condition){.compare = QUERY_ABSENT, .field = "order"};
     ASSERT_WALK(*state, &query, 6, 3, 1);
     struct id five = fixture_id(5);
-    query.conditions[0] = (struct query_condition){.compare= QUERY_EQUAL, .field = "order", .text = five.hex};
+    query.conditions[0] = (struct query_condition){.compare = QUERY_EQUAL, .field = "order", .text = five.hex};
     ASSERT_WALK(*state, &query, 5, 2);
 }
 
@@ -174,16 +174,16 @@ static void bounds_are_inclusive_and_leave_out_what_is_absent(void **state)
     }
     struct id owner = fixture_id(7);
     struct query query = {.index = "by_owner",
-                          .conditions = {{.compare= QUERY_EQUAL, .field = "owner", .text = owner.hex},
-                                         {.compare= QUERY_AT_MOST, .field = "expires", .number = 200}}};
+                          .conditions = {{.compare = QUERY_EQUAL, .field = "owner", .text = owner.hex},
+                                         {.compare = QUERY_AT_MOST, .field = "expires", .number = 200}}};
     ASSERT_WALK(*state, &query, 2, 3, 6);
     query.descending = true;
     ASSERT_WALK(*state, &query, 6, 3, 2);
-    query.conditions[1].compare= QUERY_AT_LEAST;
+    query.conditions[1].compare = QUERY_AT_LEAST;
     ASSERT_WALK(*state, &query, 4, 6, 3);
-    query.conditions[2] = (struct query_condition){.compare= QUERY_AT_MOST, .field = "expires", .number = 299};
+    query.conditions[2] = (struct query_condition){.compare = QUERY_AT_MOST, .field = "expires", .number = 299};
     ASSERT_WALK(*state, &query, 6, 3);
-    query.conditions[3] = (struct query_condition){.compare= QUERY_AT_LEAST, .field = "expires", .number = 201};
+    query.conditions[3] = (struct query_condition){.compare = QUERY_AT_LEAST, .field = "expires", .number = 201};
     ASSERT_WALK(*state, &query, );
 }
 
@@ -198,10 +198,10 @@ static void choices_and_truths_are_found_and_order_by_name(void **state)
     }
     struct query query = {.index = "by_state"};
     ASSERT_WALK(*state, &query, 3, 2, 4, 1);
-    query.conditions[0] = (struct query_condition){.compare= QUERY_EQUAL, .field = "state", .number = STATE_OPEN};
+    query.conditions[0] = (struct query_condition){.compare = QUERY_EQUAL, .field = "state", .number = STATE_OPEN};
     ASSERT_WALK(*state, &query, 2, 4);
     query = (struct query){
-        .index = "by_price", .limit = 10, .conditions = {{.compare= QUERY_EQUAL, .field = "listed", .number = 1}}};
+        .index = "by_price", .limit = 10, .conditions = {{.compare = QUERY_EQUAL, .field = "listed", .number = 1}}};
     CLEANUP(page_done) struct page page = list(*state, &query);
     assert_int_equal(page.count, 2);
     assert_int_equal(number_of(&page.heads[0]), 1);
@@ -217,7 +217,7 @@ static void a_filter_finds_text_in_any_case(void **state)
         fixture_insert(*state, i + 1, "", &item, NULL);
     }
     struct query query = {
-        .index = "by_price", .limit = 2, .conditions = {{.compare= QUERY_CONTAINS, .field = "title", .text = "GRÜ"}}};
+        .index = "by_price", .limit = 2, .conditions = {{.compare = QUERY_CONTAINS, .field = "title", .text = "GRÜ"}}};
     CLEANUP(page_done) struct page page = list(*state, &query);
     assert_int_equal(page.count, 2);
     assert_true(page.more);
@@ -271,7 +271,7 @@ static void a_cursor_of_another_list_is_refused(void **state)
     query.after = page.next;
     assert_not_a_place(*state, &query);
     query.index = "by_price";
-    query.conditions[0] = (struct query_condition){.compare= QUERY_EQUAL, .field = "price", .number = 5};
+    query.conditions[0] = (struct query_condition){.compare = QUERY_EQUAL, .field = "price", .number = 5};
     assert_not_a_place(*state, &query);
 }
 
@@ -287,14 +287,14 @@ static void a_cursor_does_not_lead_out_of_the_bounds(void **state)
     CLEANUP(page_done) struct page third = list(*state, &query);
     query.limit = 10;
     query.after = third.next;
-    query.conditions[0] = (struct query_condition){.compare= QUERY_AT_MOST, .field = "price", .number = 5};
+    query.conditions[0] = (struct query_condition){.compare = QUERY_AT_MOST, .field = "price", .number = 5};
     CLEANUP(page_done) struct page none = list(*state, &query);
     assert_int_equal(none.count, 0);
     query.descending = true;
     CLEANUP(page_done) struct page below = list(*state, &query);
     assert_int_equal(below.count, 2);
     assert_int_equal(number_of(&below.heads[0]), 2);
-    query.conditions[0] = (struct query_condition){.compare= QUERY_AT_LEAST, .field = "price", .number = 10};
+    query.conditions[0] = (struct query_condition){.compare = QUERY_AT_LEAST, .field = "price", .number = 10};
     CLEANUP(page_done) struct page above = list(*state, &query);
     assert_int_equal(above.count, 0);
 }
@@ -473,7 +473,7 @@ static struct query_condition random_condition(unsigned *seed, const struct inde
     while (index->fields[known]) {
         known++;
     }
-    struct query_condition condition = {.compare= QUERY_EQUAL };
+    struct query_condition condition = {.compare = QUERY_EQUAL};
     bool of_index = known > 0 && rand_r(seed) % 4 != 0;
     condition.field = of_index ? index->fields[(size_t)rand_r(seed) % known] : fields[rand_r(seed) % 11];
     const char *field = condition.field;
@@ -481,14 +481,14 @@ static struct query_condition random_condition(unsigned *seed, const struct inde
     bool text = text_equal(field, "title") || text_equal(field, "note") || text_equal(field, "place.town");
     int dice = rand_r(seed) % 4;
     if (dice == 0) {
-        condition.compare= QUERY_ABSENT;
+        condition.compare = QUERY_ABSENT;
     } else if (number) {
         static const enum query_operator tests[] = {QUERY_EQUAL, QUERY_AT_LEAST, QUERY_AT_MOST};
-        condition.compare= tests[rand_r(seed) % 3];
-        condition.number = condition.compare== QUERY_EQUAL && !text_equal(field, "price") ? 1 + rand_r(seed) % 2
+        condition.compare = tests[rand_r(seed) % 3];
+        condition.number = condition.compare == QUERY_EQUAL && !text_equal(field, "price") ? 1 + rand_r(seed) % 2
                                                                                            : rand_r(seed) % 4 - 1;
     } else if (text) {
-        condition.compare= dice == 1 ? QUERY_CONTAINS : QUERY_EQUAL;
+        condition.compare = dice == 1 ? QUERY_CONTAINS : QUERY_EQUAL;
         condition.text = texts[1 + rand_r(seed) % 4];
     } else if (text_equal(field, "owner") || text_equal(field, "order")) {
         condition.text = ids[rand_r(seed) % 3 + (text_equal(field, "order") ? 1 : 0)].hex;
@@ -505,7 +505,7 @@ static void check_against_model(struct store *store, const struct query *query, 
     size_t count = 0;
     for (size_t i = 0; i < MODEL_COUNT; i++) {
         bool passed = true;
-        for (size_t j = 0; query->conditions[j].compare!= QUERY_END; j++) {
+        for (size_t j = 0; query->conditions[j].compare != QUERY_END; j++) {
             passed = passed && passes(&models[i].item, &query->conditions[j]);
         }
         if (passed) {
@@ -672,7 +672,7 @@ static void a_filter_looks_at_so_many_records_a_page(void **state)
         assert_true(crowds[i].done);
     }
     struct query query = {
-        .index = "by_id", .limit = 1, .conditions = {{.compare= QUERY_CONTAINS, .field = "title", .text = "NEEDLE"}}};
+        .index = "by_id", .limit = 1, .conditions = {{.compare = QUERY_CONTAINS, .field = "title", .text = "NEEDLE"}}};
     CLEANUP(page_done) struct page first = list(*state, &query);
     assert_int_equal(first.count, 1);
     assert_int_equal(number_of(&first.heads[0]), 5);

@@ -184,17 +184,42 @@ static void many_processes_may_create_a_store_at_once(void **state UNUSED)
     }
 }
 
-static void write_for_a_while(const char *uri, int number)
+/* ---- turns ---- */
+
+struct runner {
+    struct store *store;
+    int number;
+    uint64_t first;
+};
+
+static void *write_for_a_while(void *context)
+{
+    struct runner *runner = context;
+    int64_t end = clock_monotonic(NULL) + RACE_MS;
+    struct item item = fixture_item("raced", 1);
+    for (uint64_t i = runner->first; clock_monotonic(NULL) < end; i++) {
+        struct record record = fixture_record(i);
+        CHILD_REQUIRE(fixture_write(runner->store, 0, &record, &item, NULL) == STORE_DONE);
+        atomic_fetch_add(&board->written[runner->number], 1);
+    }
+    return NULL;
+}
+
+/* With so many threads that there is always a write that waits, and a process could go on for ever. */
+static void write_in_threads(const char *uri, int number)
 {
     struct store *store = fixture_open(uri);
     CHILD_REQUIRE(store);
     wait_for_all(PROCESSES);
-    int64_t end = clock_monotonic(NULL) + RACE_MS;
-    struct item item = fixture_item("raced", 1);
-    for (uint64_t i = 0; clock_monotonic(NULL) < end; i++) {
-        struct record record = fixture_record((uint64_t)number * 1000000 + i);
-        CHILD_REQUIRE(fixture_write(store, 0, &record, &item, NULL) == STORE_DONE);
-        atomic_fetch_add(&board->written[number], 1);
+    pthread_t threads[THREADS];
+    struct runner runners[THREADS];
+    for (size_t i = 0; i < THREADS; i++) {
+        uint64_t first = ((uint64_t)number * THREADS + i) * 1000000;
+        runners[i] = (struct runner){.store = store, .number = number, .first = first};
+        CHILD_REQUIRE(pthread_create(&threads[i], NULL, write_for_a_while, &runners[i]) == 0);
+    }
+    for (size_t i = 0; i < THREADS; i++) {
+        pthread_join(threads[i], NULL);
     }
     store_close(&store);
 }
@@ -202,7 +227,7 @@ static void write_for_a_while(const char *uri, int number)
 static void no_process_starves_another(void **state UNUSED)
 {
     CLEANUP(free_pointer) char *uri = fixture_uri();
-    run_processes(write_for_a_while, uri, PROCESSES);
+    run_processes(write_in_threads, uri, PROCESSES);
     int64_t least = INT64_MAX, most = 0;
     for (size_t i = 0; i < PROCESSES; i++) {
         int64_t written = atomic_load(&board->written[i]);

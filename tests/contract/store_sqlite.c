@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -18,6 +19,7 @@
 #include "common/base/memory.h"
 #include "common/base/text.h"
 #include "common/store/query.h"
+#include "common/store/sqlite/lock.h"
 #include "common/store/sqlite/rows.h"
 
 enum {
@@ -27,6 +29,8 @@ enum {
     FULL_WRITES_MAX = 10000,
     LARGE_EVENT_BYTES = 60000,
     WORDS_MAX = 256,
+    TURN_TAKERS = 2,
+    TURNS_MS = 500,
 };
 
 static char *path_of(const char *uri)
@@ -301,8 +305,8 @@ static void fields_and_indexes_are_added_and_what_is_undeclared_is_dropped(void 
     }
     struct query query = {.index = "by_state",
                           .limit = 10,
-                          .conditions = {{.compare= QUERY_EQUAL, .field = "state", .number = STATE_OPEN},
-                                         {.compare= QUERY_ABSENT, .field = "order"}}};
+                          .conditions = {{.compare = QUERY_EQUAL, .field = "state", .number = STATE_OPEN},
+                                         {.compare = QUERY_ABSENT, .field = "order"}}};
     struct page page = PAGE_INIT;
     struct error error = ERROR_INIT;
     assert_true(store_list(store, &items, &query, &page, &error));
@@ -378,15 +382,15 @@ static void lists_read_along_their_index_and_sort_nothing(void **state UNUSED)
     const struct query queries[] = {
         {.index = "by_id"},
         {.index = "by_title"},
-        {.index = "by_price", .conditions = {{.compare= QUERY_AT_LEAST, .field = "price", .number = 1}}},
+        {.index = "by_price", .conditions = {{.compare = QUERY_AT_LEAST, .field = "price", .number = 1}}},
         {.index = "by_order"},
-        {.index = "by_order", .conditions = {{.compare= QUERY_ABSENT, .field = "order"}}},
-        {.index = "by_owner", .conditions = {{.compare= QUERY_EQUAL, .field = "owner", .text = owner.hex}}},
+        {.index = "by_order", .conditions = {{.compare = QUERY_ABSENT, .field = "order"}}},
+        {.index = "by_owner", .conditions = {{.compare = QUERY_EQUAL, .field = "owner", .text = owner.hex}}},
         {.index = "by_owner",
-         .conditions = {{.compare= QUERY_EQUAL, .field = "owner", .text = owner.hex},
-                        {.compare= QUERY_AT_MOST, .field = "expires", .number = 3},
-                        {.compare= QUERY_CONTAINS, .field = "title", .text = "T"}}},
-        {.index = "by_state", .conditions = {{.compare= QUERY_EQUAL, .field = "state", .number = STATE_OPEN}}},
+         .conditions = {{.compare = QUERY_EQUAL, .field = "owner", .text = owner.hex},
+                        {.compare = QUERY_AT_MOST, .field = "expires", .number = 3},
+                        {.compare = QUERY_CONTAINS, .field = "title", .text = "T"}}},
+        {.index = "by_state", .conditions = {{.compare = QUERY_EQUAL, .field = "state", .number = STATE_OPEN}}},
         {.index = "by_all"},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(queries) * 2; i++) {
@@ -456,6 +460,54 @@ static void the_log_shrinks_after_a_long_reader_has_made_it_grow(void **state UN
     }
     assert_in_range(size_of(uri, "-wal"), 0, 64 * 1024 * 1024);
     store_close(&store);
+}
+
+/* ---- turns ---- */
+
+static atomic_int_fast64_t *turns; /* of each process; shared memory */
+
+/* Takes its turn again as soon as it has given it back, without a pause. */
+static void take_turns(const char *uri, int number)
+{
+    CLEANUP(free_pointer) char *path = path_of(uri);
+    struct error error = ERROR_INIT;
+    int file = lock_open(path, &error);
+    CHILD_REQUIRE(file >= 0);
+    /* Nobody runs ahead before the others are there. */
+    atomic_fetch_add(&turns[TURN_TAKERS], 1);
+    while (atomic_load(&turns[TURN_TAKERS]) < TURN_TAKERS) {
+        usleep(100);
+    }
+    int64_t end = clock_monotonic(NULL) + TURNS_MS;
+    while (clock_monotonic(NULL) < end) {
+        lock_take(file);
+        usleep(100);
+        atomic_fetch_add(&turns[number], 1);
+        lock_release(file);
+    }
+    lock_close(&file);
+}
+
+static void the_turn_goes_to_who_waits_for_it(void **state UNUSED)
+{
+    CLEANUP(free_pointer) char *uri = sqlite_uri();
+    size_t size = (TURN_TAKERS + 1) * sizeof(*turns);
+    turns = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(turns != MAP_FAILED);
+    int children[TURN_TAKERS];
+    for (int i = 0; i < TURN_TAKERS; i++) {
+        children[i] = child_start(take_turns, uri, i);
+    }
+    int64_t least = INT64_MAX, most = 0;
+    for (int i = 0; i < TURN_TAKERS; i++) {
+        child_join(children[i]);
+        int64_t taken = atomic_load(&turns[i]);
+        least = taken < least ? taken : least;
+        most = taken > most ? taken : most;
+    }
+    munmap(turns, size);
+    print_message("turns of each process in %d ms: %ld to %ld\n", TURNS_MS, (long)least, (long)most);
+    assert_true(least * 3 >= most);
 }
 
 /* ---- in a process of its own: a full disk ---- */
@@ -798,6 +850,7 @@ int main(void)
         cmocka_unit_test(lists_read_along_their_index_and_sort_nothing),
         cmocka_unit_test(the_log_does_not_grow_while_lists_are_read),
         cmocka_unit_test(the_log_shrinks_after_a_long_reader_has_made_it_grow),
+        cmocka_unit_test(the_turn_goes_to_who_waits_for_it),
         cmocka_unit_test(a_full_disk_loses_nothing_and_the_store_recovers),
         cmocka_unit_test(a_write_that_fails_before_its_commit_leaves_nothing),
         cmocka_unit_test(a_commit_whose_answer_is_lost_is_found_by_its_token),

@@ -13,6 +13,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "common/base/memory.h"
 #include "common/store/sqlite/lock.h"
 #include "common/store/sqlite/sqlite.h"
 
@@ -125,17 +126,8 @@ static bool wait_for_work(struct committer *committer)
         pthread_cond_wait(&committer->work, &committer->mutex);
     }
     bool work = committer->first || !committer->closing;
-    committer->waits_for_lock = work;
     pthread_mutex_unlock(&committer->mutex);
     return work;
-}
-
-/* Another process may keep its turn for ever, being stopped: then closing has to end the wait. */
-static void wait_for_turn(struct committer *committer)
-{
-    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
-    lock_take(committer->lock_file);
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
 }
 
 static int note_log_pages(void *context, sqlite3 *database UNUSED, const char *name UNUSED, int pages)
@@ -211,11 +203,23 @@ static void answer(struct committer *committer, struct task *const *tasks, size_
 }
 
 /* Copies the log into the file when it has grown by enough, behind the answers: nobody waits for it but the next
- * writes. It goes as far as readers let it. Where they never let it finish, the log would grow for ever: then it waits
- * for them, briefly, with the turn kept. Failures are left to the next writes, which find them too. */
-static void checkpoint(struct committer *committer)
+ * writes. Once all of it is copied the log starts anew. What other processes added meanwhile is copied in the next turn
+ * of this one, since otherwise busy processes would never see the log copied whole. What readers still need stays;
+ * where there is always one that does, the log would grow for ever: then this waits for them, briefly, in its turn.
+ * Failures are left to the next writes, which find them too. */
+static void checkpoint(struct committer *committer, bool in_turn)
 {
     if (!committer->writer || committer->writer->failed) {
+        return;
+    }
+    sqlite3 *database = committer->writer->database;
+    if (in_turn) {
+        bool large = committer->log_pages >= SQLITE_STORE_LOG_PAGES_MAX;
+        int mode = large ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE;
+        committer->checkpoint_wanted = false;
+        sqlite3_busy_timeout(database, SQLITE_STORE_CHECKPOINT_WAIT_MS);
+        sqlite3_wal_checkpoint_v2(database, NULL, mode, NULL, NULL);
+        sqlite3_busy_timeout(database, SQLITE_STORE_BUSY_MS);
         return;
     }
     if (committer->log_pages < committer->log_pages_checkpointed) {
@@ -223,31 +227,40 @@ static void checkpoint(struct committer *committer)
     }
     bool large = committer->log_pages >= SQLITE_STORE_LOG_PAGES_MAX;
     int distance = large ? SQLITE_STORE_LOG_PAGES_RETRY : SQLITE_STORE_CHECKPOINT_PAGES;
-    if (committer->log_pages - committer->log_pages_checkpointed < distance) {
-        return;
+    if (committer->log_pages - committer->log_pages_checkpointed >= distance) {
+        int pages = 0, copied = 0;
+        committer->log_pages_checkpointed = committer->log_pages;
+        sqlite3_wal_checkpoint_v2(database, NULL, SQLITE_CHECKPOINT_PASSIVE, &pages, &copied);
+        committer->checkpoint_wanted = copied < pages;
     }
-    sqlite3 *database = committer->writer->database;
-    committer->log_pages_checkpointed = committer->log_pages;
-    if (!large) {
-        sqlite3_wal_checkpoint_v2(database, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
-        return;
+}
+
+static void free_committer(struct committer *committer)
+{
+    /* Closing the last connection ends the log, which disturbs others that open the file just then. They are spared if
+     * the turn can be had. */
+    struct error ignored = ERROR_INIT;
+    bool in_turn = lock_take_within(committer->lock_file, SQLITE_STORE_CLOSE_WAIT_MS, &ignored);
+    connection_close(&committer->writer);
+    if (in_turn) {
+        lock_release(committer->lock_file);
     }
-    lock_take(committer->lock_file);
-    sqlite3_busy_timeout(database, SQLITE_STORE_CHECKPOINT_WAIT_MS);
-    sqlite3_wal_checkpoint_v2(database, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
-    sqlite3_busy_timeout(database, SQLITE_STORE_BUSY_MS);
-    lock_release(committer->lock_file);
+    lock_close(&committer->lock_file);
+    pthread_cond_destroy(&committer->ending);
+    pthread_cond_destroy(&committer->pinged);
+    pthread_cond_destroy(&committer->work);
+    pthread_mutex_destroy(&committer->mutex);
+    xfree(committer->path);
+    xfree(committer);
 }
 
 static void *commit_for_ever(void *context)
 {
     struct committer *committer = context;
     struct task *tasks[SQLITE_STORE_BATCH_MAX];
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
     while (wait_for_work(committer)) {
-        wait_for_turn(committer);
+        lock_take(committer->lock_file);
         pthread_mutex_lock(&committer->mutex);
-        committer->waits_for_lock = false;
         size_t count = take_batch(committer, tasks);
         bool ping = committer->ping_wanted;
         committer->ping_wanted = false;
@@ -257,44 +270,70 @@ static void *commit_for_ever(void *context)
         if (work && commit_batch(committer, tasks, count, ping, &problem)) {
             problem = ERROR_INIT; /* of an attempt that was repeated */
         }
-        lock_release(committer->lock_file);
+        bool in_turn = work && committer->checkpoint_wanted;
+        if (!in_turn) {
+            lock_release(committer->lock_file);
+        }
         if (work) {
             answer(committer, tasks, count, &problem);
-            checkpoint(committer);
+            checkpoint(committer, in_turn);
         }
+        if (in_turn) {
+            lock_release(committer->lock_file);
+        }
+    }
+    pthread_mutex_lock(&committer->mutex);
+    committer->ended = true;
+    bool abandoned = committer->abandoned;
+    pthread_cond_signal(&committer->ending);
+    pthread_mutex_unlock(&committer->mutex);
+    if (abandoned) {
+        free_committer(committer);
     }
     return NULL;
 }
 
-void committer_start(struct committer *committer, const char *path, const struct rows_texts *texts,
-                     struct connection *writer, int lock_file)
+struct committer *committer_start(const char *path, const struct rows_texts *texts, struct connection *writer,
+                                  int lock_file)
 {
-    *committer = (struct committer){.path = path, .texts = texts, .writer = writer, .lock_file = lock_file};
+    struct committer *committer = xcalloc(1, sizeof(*committer));
+    committer->path = xstrdup(path);
+    committer->texts = texts;
+    committer->writer = writer;
+    committer->lock_file = lock_file;
     pthread_mutex_init(&committer->mutex, NULL);
     pthread_cond_init(&committer->work, NULL);
     pthread_cond_init(&committer->pinged, NULL);
+    pthread_cond_init(&committer->ending, NULL);
     int status = pthread_create(&committer->thread, NULL, commit_for_ever, committer);
     assert(status == 0);
     (void)status;
-    committer->started = true;
+    return committer;
 }
 
-void committer_stop(struct committer *committer)
+void committer_stop(struct committer **committer)
 {
-    if (!committer->started) {
+    struct committer *stopping = TAKE(*committer);
+    if (!stopping) {
         return;
     }
-    pthread_mutex_lock(&committer->mutex);
-    committer->closing = true;
-    if (committer->waits_for_lock && !committer->first) {
-        pthread_cancel(committer->thread);
+    struct timespec deadline = clock_deadline(SQLITE_STORE_CLOSE_WAIT_MS);
+    int status = 0;
+    pthread_mutex_lock(&stopping->mutex);
+    stopping->closing = true;
+    pthread_cond_signal(&stopping->work);
+    while (!stopping->ended && status == 0) {
+        status = pthread_cond_clockwait(&stopping->ending, &stopping->mutex, CLOCK_MONOTONIC, &deadline);
     }
-    pthread_cond_signal(&committer->work);
-    pthread_mutex_unlock(&committer->mutex);
-    pthread_join(committer->thread, NULL);
-    connection_close(&committer->writer);
-    lock_close(&committer->lock_file);
-    pthread_cond_destroy(&committer->pinged);
-    pthread_cond_destroy(&committer->work);
-    pthread_mutex_destroy(&committer->mutex);
+    /* Another process may keep its turn for ever, being stopped, and the wait for it cannot be ended: then the thread
+     * is left to itself, with nothing to write. */
+    bool abandoned = stopping->abandoned = !stopping->ended;
+    pthread_t thread = stopping->thread;
+    pthread_mutex_unlock(&stopping->mutex);
+    if (abandoned) {
+        pthread_detach(thread);
+    } else {
+        pthread_join(thread, NULL);
+        free_committer(stopping);
+    }
 }

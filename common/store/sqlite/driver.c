@@ -87,7 +87,7 @@ static bool open_parts(struct sqlite_store *store, size_t readers, struct error 
         return false;
     }
     pool_init(&store->pool, store->path, readers);
-    committer_start(&store->committer, store->path, store->texts, writer, lock_file);
+    store->committer = committer_start(store->path, store->texts, writer, lock_file);
     lock_file = -1;
     return true;
 }
@@ -95,7 +95,7 @@ static bool open_parts(struct sqlite_store *store, size_t readers, struct error 
 static void close_store(void *state)
 {
     struct sqlite_store *store = state;
-    if (store->committer.started) {
+    if (store->committer) {
         pool_done(&store->pool);
         committer_stop(&store->committer);
     }
@@ -136,7 +136,7 @@ static bool ping(void *state, struct error *error)
     struct sqlite_store *store = state;
     int64_t deadline = clock_monotonic(NULL) + STORE_PING_WAIT_MS;
     return read_ping(store, STORE_PING_WAIT_MS, error) &&
-           (committer_ping(&store->committer, deadline - clock_monotonic(NULL), error) ||
+           (committer_ping(store->committer, deadline - clock_monotonic(NULL), error) ||
             error_prefix(error, "%s", store->path));
 }
 
@@ -145,7 +145,7 @@ static enum store_result write_record(void *state, const struct store_write_requ
 {
     struct sqlite_store *store = state;
     struct task task = {.write = request};
-    committer_run(&store->committer, &task);
+    committer_run(store->committer, &task);
     if (task.result == STORE_DONE) {
         *ret_answer = task.answer;
     } else if (task.result == STORE_UNAVAILABLE) {

@@ -9,7 +9,7 @@
 int lock_open(const char *path, struct error *error);
 void lock_close(int *file); /* also releases the lock */
 
-/* Waits for the turn as long as it takes. A cancellation point, and the only one that may be. */
+/* Waits for the turn as long as it takes. */
 void lock_take(int file);
 /* The same, at most that long; ERROR_UNAVAILABLE when another process kept it, or locks are not possible here. */
 bool lock_take_within(int file, int64_t milliseconds, struct error *error) MUST_CHECK;

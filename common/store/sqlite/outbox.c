@@ -108,7 +108,7 @@ bool outbox_remove(void *state, const struct outbox_key *keys, size_t count, str
 {
     struct sqlite_store *store = state;
     struct task task = {.keys = keys, .key_count = count};
-    committer_run(&store->committer, &task);
+    committer_run(store->committer, &task);
     if (task.result != STORE_DONE) {
         return error_set(error, task.error.code, "%s: %s", store->path, task.error.message);
     }

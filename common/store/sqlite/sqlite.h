@@ -13,6 +13,7 @@ enum {
     SQLITE_STORE_FORMAT = 1,               /* of the tables that are the store's own; also PRAGMA user_version */
     SQLITE_STORE_APPLICATION = 0x5475726e, /* "Turn" */
     SQLITE_STORE_OPEN_WAIT_MS = 60 * 1000, /* for other processes that migrate */
+    SQLITE_STORE_CLOSE_WAIT_MS = 1000,     /* for the committer to end, and for a last turn */
     SQLITE_STORE_BATCH_MAX = 256,          /* writes of one transaction */
     SQLITE_STORE_READERS_MAX = 64,
     SQLITE_STORE_READ_WAIT_MS = 5000,        /* for a free connection */
@@ -62,33 +63,35 @@ struct task {
 };
 
 struct committer {
-    const char *path;
+    char *path;
     const struct rows_texts *texts; /* by position of the collection */
     struct connection *writer;      /* NULL behind a failure, until it is opened again; the committing thread's */
     int lock_file;
     bool wrote;    /* the last transaction changed something */
     int log_pages; /* of the write-ahead log, behind the last commit */
     int log_pages_checkpointed;
+    bool checkpoint_wanted; /* in the next turn */
     pthread_t thread;
-    bool started;
 
     pthread_mutex_t mutex; /* of what follows */
     pthread_cond_t work;
     pthread_cond_t pinged;
+    pthread_cond_t ending;
     struct task *first, *last;
     bool closing;
-    bool waits_for_lock;
+    bool ended;
+    bool abandoned; /* the thread frees all this when it ends */
     bool ping_wanted;
     uint64_t rounds;      /* transactions that have come to an end */
     int64_t committed;    /* monotonic time of the last commit that reached the disk */
     struct error problem; /* of the last round; ERROR_NONE if it was committed */
 };
 
-/* Takes ownership of the writing connection and the lock file. */
-void committer_start(struct committer *committer, const char *path, const struct rows_texts *texts,
-                     struct connection *writer, int lock_file);
-/* Ends the thread, closes the connection and the lock. */
-void committer_stop(struct committer *committer);
+/* Takes ownership of the writing connection and the lock file; borrows the texts until it is stopped. */
+struct committer *committer_start(const char *path, const struct rows_texts *texts, struct connection *writer,
+                                  int lock_file);
+/* Ends the thread, closes the connection and the lock. NULL inside is fine. */
+void committer_stop(struct committer **committer);
 /* Blocks until the task is done or withdrawn; its result and error say how. */
 void committer_run(struct committer *committer, struct task *task);
 /* Whether a commit has reached the disk within the last second, or does so now. */
@@ -117,7 +120,7 @@ struct sqlite_store {
     char *outbox_due; /* ?1: created at or before; ?2: how many */
     char *outbox_count;
     struct pool pool;
-    struct committer committer;
+    struct committer *committer; /* NULL until everything else is open */
 };
 
 /* Creates and changes tables and indexes; nothing is written where nothing is to change. Under the file lock. */
