@@ -303,6 +303,17 @@ static void every_option_of_a_subscription_reaches_it(void **state UNUSED)
     assert_string_equal(listening.options.connection.bus, "stan://h/c");
 }
 
+static void a_durable_names_its_client_unless_a_group_shares_it(void **state UNUSED)
+{
+    struct listening listening;
+    assert_int_equal(parse_listen("listen x --durable d", &listening), OPTIONS_READY);
+    assert_string_equal(listening.options.connection.client_name, "d");
+    assert_int_equal(parse_listen("listen x --durable d --queue-group g", &listening), OPTIONS_READY);
+    assert_null(listening.options.connection.client_name);
+    assert_int_equal(parse_listen("listen x", &listening), OPTIONS_READY);
+    assert_null(listening.options.connection.client_name);
+}
+
 static void a_listener_begins_where_it_is_told(void **state UNUSED)
 {
     static const struct {
@@ -389,6 +400,7 @@ int main(void)
         cmocka_unit_test(lists_have_limits),
         cmocka_unit_test(a_listener_begins_with_what_is_new_by_default),
         cmocka_unit_test(every_option_of_a_subscription_reaches_it),
+        cmocka_unit_test(a_durable_names_its_client_unless_a_group_shares_it),
         cmocka_unit_test(a_listener_begins_where_it_is_told),
         cmocka_unit_test(command_lines_of_listen_that_make_no_sense_are_refused),
     };

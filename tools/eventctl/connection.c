@@ -7,6 +7,7 @@
 #include "tools/eventctl/connection.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -99,7 +100,7 @@ static const struct config_option setting_options[] = {
                     .offset = offsetof(struct settings, client_id),
                     .min = 1,
                     .max = BUS_NAME_MAX - 1,
-                    .help = "unique on the bus; if unset, eventctl and random hex digits",
+                    .help = "unique on the bus; if unset, eventctl and the name of the durable, or random",
                     .check = check_client_id},
     {.name = "LOG_LEVEL",
      .type = CONFIG_TEXT,
@@ -121,6 +122,19 @@ void connection_print_settings(void)
     config_print_help(setting_options, stdout);
 }
 
+/* Names that would make it too long are told apart by a hash. */
+static void make_client_id(const char *name, char ret_client_id[static BUS_NAME_MAX])
+{
+    char random[CLIENT_ID_DIGITS + 1];
+    if (name == NULL) {
+        random_hex(random, CLIENT_ID_DIGITS);
+        name = random;
+    }
+    if (snprintf(ret_client_id, BUS_NAME_MAX, "eventctl-%s", name) >= BUS_NAME_MAX) {
+        snprintf(ret_client_id, BUS_NAME_MAX, "eventctl-%016" PRIx64, text_hash(name, strlen(name)));
+    }
+}
+
 static bool load_settings(const struct connection_options *options, struct settings *ret_settings)
 {
     const struct config_option *rows = setting_options + (options->bus == NULL ? BUS_URI_ROW : OTHER_ROWS);
@@ -135,10 +149,8 @@ static bool load_settings(const struct connection_options *options, struct setti
         fprintf(stderr, "--bus: %s\n", wrong);
         problems++;
     }
-    if (problems == 0 && ret_settings->client_id[0] == '\0') {
-        char digits[CLIENT_ID_DIGITS + 1];
-        random_hex(digits, CLIENT_ID_DIGITS);
-        snprintf(ret_settings->client_id, sizeof(ret_settings->client_id), "eventctl-%s", digits);
+    if (ret_settings->client_id[0] == '\0') {
+        make_client_id(options->client_name, ret_settings->client_id);
     }
     return problems == 0;
 }

@@ -17,6 +17,7 @@ enum {
 struct connection_options {
     const char *bus;            /* URI; NULL: BUS_URI of the environment */
     int64_t connect_timeout_ms; /* 0: for ever */
+    const char *client_name;    /* what tells this client from others, if NATS_CLIENT_ID is unset; NULL: random */
 };
 
 /* The rows of a command's table for a member of this type. */

@@ -203,6 +203,10 @@ enum options_result listen_options_parse(int argc, char **argv, int64_t now, str
         !check_name("queue-group", options.queue_group, error) || !check_name("durable", options.durable, error)) {
         return OPTIONS_WRONG;
     }
+    /* The bus keeps the position of a durable for its client, unless a group shares it. */
+    if (options.durable != NULL && options.queue_group == NULL) {
+        options.connection.client_name = options.durable;
+    }
     *ret_options = options;
     *ret_subjects = subjects;
     *ret_subscription = subscription;
