@@ -195,9 +195,12 @@ bool http_start(const struct http_config *config, struct http_server **ret_serve
     if (listener < 0) {
         return false;
     }
-    bool is_started = workers_start(server, error) && connections_watch(server, error);
-    if (!is_started || !start_daemon(server, listener, error)) {
+    if (!workers_start(server, error) || !connections_watch(server, error)) {
         close(listener);
+        return false;
+    }
+    /* From here on the socket is libmicrohttpd's, which closes it when it fails. */
+    if (!start_daemon(server, listener, error)) {
         return false;
     }
     *ret_server = TAKE(server);
