@@ -199,7 +199,7 @@ void bus_extend(struct delivery *delivery)
 void bus_signal(struct bus *bus UNUSED, const char *topic, const void *data, size_t length)
 {
     fake.signals_sent++;
-    if (fake.signal_count == FAKE_SIGNALS || (fake.interleaves && fake_below(4) == 0)) {
+    if (fake.loses_signals || fake.signal_count == FAKE_SIGNALS || (fake.interleaves && fake_below(4) == 0)) {
         return;
     }
     struct fake_signal *signal = &fake.signals[fake.signal_count++];

@@ -61,6 +61,7 @@ struct fake {
     uint64_t random;
     int64_t now;
     bool interleaves; /* other shards run between a read and a write; calls fail now and then; signals are lost */
+    bool loses_signals;
     int depth;
     struct shard *running;
     struct fake_failures failures;

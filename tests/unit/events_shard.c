@@ -118,6 +118,7 @@ static void acknowledges_a_double_without_applying_it(void **state UNUSED)
 static void holds_a_gap_until_it_closes_here(void **state UNUSED)
 {
     fake_begin(&replica, IN_FLIGHT, 1);
+    fake.loses_signals = true; /* and without any */
     size_t messages[4];
     for (size_t i = 4; i > 0; i--) {
         messages[i - 1] = publish_ticket(1, i);
@@ -383,6 +384,7 @@ static void writes_what_the_effect_changed(void **state UNUSED)
 static void holds_an_effect_until_its_record_has_changed(void **state UNUSED)
 {
     fake_begin(&effect, IN_FLIGHT, 1);
+    fake.loses_signals = true;
     size_t second = publish_order(1, 2, 0);
     size_t first = publish_order(1, 1, 0);
     deliver_and_run(second, 0);
