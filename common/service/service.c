@@ -3,7 +3,6 @@
 #include "common/service/service.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,6 +13,7 @@
 #include "common/base/text.h"
 #include "common/service/health.h"
 #include "common/service/settings.h"
+#include "common/service/signals.h"
 
 enum {
     EXIT_START_FAILED = 1,
@@ -53,17 +53,6 @@ static bool answer_command_line(int argc, char **argv, const struct service_defi
         *ret_status = EXIT_USAGE;
     }
     return true;
-}
-
-/* All threads inherit the mask: SIGTERM and SIGINT are only ever taken by wait_for_signal. */
-static void block_signals(sigset_t *ret_set)
-{
-    sigemptyset(ret_set);
-    sigaddset(ret_set, SIGTERM);
-    sigaddset(ret_set, SIGINT);
-    pthread_sigmask(SIG_BLOCK, ret_set, NULL);
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN); /* a full file is an error of write(2), not the end of the process */
 }
 
 static bool start_store(struct service *service, struct error *error)
@@ -167,14 +156,6 @@ static void stop(struct service *service)
     id_source_free(&service->ids);
 }
 
-static void wait_for_signal(const sigset_t *set)
-{
-    int number = 0;
-    while (sigwait(set, &number) != 0) {
-    }
-    log_info("%s received, stopping", number == SIGINT ? "SIGINT" : "SIGTERM");
-}
-
 static void start_logging(const struct service *service)
 {
     enum log_level level = LOG_LEVEL_INFO;
@@ -185,6 +166,25 @@ static void start_logging(const struct service *service)
     }
 }
 
+/* Returns the exit status. */
+static int start_wait_stop(struct service *service)
+{
+    CLEANUP(signals_free) struct signals *signals = NULL;
+    struct route routes[SERVICE_ROUTES_MAX];
+    struct error error = ERROR_INIT;
+    int status = 0;
+    if (signals_new(&signals, &error) && start(service, routes, &error)) {
+        log_info("%s %s listening on %s:%u", service->definition->name, TURNSTILE_VERSION,
+                 service->settings.listen_address, (unsigned)http_port(service->http));
+        signals_wait(signals);
+    } else {
+        log_error("cannot start: %s", error.message);
+        status = EXIT_START_FAILED;
+    }
+    stop(service);
+    return status;
+}
+
 int service_main(int argc, char **argv, const struct service_definition *definition)
 {
     int status = 0;
@@ -192,31 +192,20 @@ int service_main(int argc, char **argv, const struct service_definition *definit
         return status;
     }
     struct service service = {.definition = definition};
-    struct error error = ERROR_INIT;
     if (!settings_load(&service, stderr)) {
         xfree(service.own_settings);
         return CONFIG_EXIT_STATUS;
     }
     start_logging(&service);
-    sigset_t signals;
-    block_signals(&signals);
 #ifdef TURNSTILE_FAILPOINTS
+    struct error error = ERROR_INIT;
     if (service.settings.failpoints[0] != '\0' && !failpoint_configure(service.settings.failpoints, &error)) {
         fprintf(stderr, "FAILPOINTS: %s\n", error.message);
         xfree(service.own_settings);
         return CONFIG_EXIT_STATUS;
     }
 #endif
-    struct route routes[SERVICE_ROUTES_MAX];
-    if (start(&service, routes, &error)) {
-        log_info("%s %s listening on %s:%u", definition->name, TURNSTILE_VERSION, service.settings.listen_address,
-                 (unsigned)http_port(service.http));
-        wait_for_signal(&signals);
-    } else {
-        log_error("cannot start: %s", error.message);
-        status = EXIT_START_FAILED;
-    }
-    stop(&service);
+    status = start_wait_stop(&service);
     xfree(service.own_settings);
     return status;
 }

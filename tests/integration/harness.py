@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import time
 import urllib.parse
@@ -307,6 +308,21 @@ class Service(Process):
         finally:
             client.close()
 
+    def wait_alive(self) -> None:
+        """Answers, whether ready or not: for those who are to fail at their first write, which readiness is."""
+
+        def is_alive() -> bool:
+            assert self.running, f"{self.name} ended: {self.log()[-3000:]}"
+            client = self.client()
+            try:
+                return client.get("/healthz").status == 200
+            except OSError:
+                return False
+            finally:
+                client.close()
+
+        wait_until(is_alive, f"{self.name} is alive")
+
     def client(self, token: str | None = None) -> Client:
         return Client(self.port, token)
 
@@ -340,6 +356,14 @@ class System:
         if start:
             instance.start()
         return instance
+
+    def check_intact(self, service: str) -> None:
+        """The store's file is in order, by SQLite's own judgement."""
+        database = sqlite3.connect(self.store_path(service), timeout=PATIENCE)
+        try:
+            assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        finally:
+            database.close()
 
     def user(self, auth: Service) -> User:
         """Signs up somebody new."""

@@ -31,36 +31,12 @@ def seller(service: Service) -> Client:
     return service.client(token_of(SELLER))
 
 
-def check_intact(system: System, service: str) -> None:
-    database = sqlite3.connect(system.store_path(service))
-    try:
-        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    finally:
-        database.close()
-
-
 def stored(system: System, service: str, table: str) -> list[str]:
     database = sqlite3.connect(f"file:{system.store_path(service)}?mode=ro", uri=True, timeout=10)
     try:
         return [row[0] for row in database.execute(f"SELECT id FROM {table}")]
     finally:
         database.close()
-
-
-def wait_alive(service: Service) -> None:
-    """For those who are to fail at their first write, which readiness is."""
-
-    def alive() -> bool:
-        assert service.running, service.log()
-        client = service.client()
-        try:
-            return client.get("/healthz").status == 200
-        except OSError:
-            return False
-        finally:
-            client.close()
-
-    wait_until(alive, f"{service.name} is alive")
 
 
 # ---- a full disk ----
@@ -97,7 +73,7 @@ def test_with_a_full_disk_tickets_can_be_read_and_after_it_written_again(system:
     assert sorted(stored(system, "tickets", "tickets")) == sorted([ticket["id"], again.json["id"]])
     tickets.wait_ready()
     assert tickets.stop() == 0
-    check_intact(system, "tickets")
+    system.check_intact("tickets")
 
 
 def test_with_a_full_disk_orders_can_be_read_and_after_it_written_again(system: System) -> None:
@@ -125,7 +101,7 @@ def test_with_a_full_disk_orders_can_be_read_and_after_it_written_again(system: 
     market.wait_settled()
     market.check_converged()
     assert market.orders[0].stop() == 0
-    check_intact(system, "orders")
+    system.check_intact("orders")
 
 
 def test_with_a_full_disk_people_can_sign_in_but_not_up(system: System) -> None:
@@ -142,7 +118,7 @@ def test_with_a_full_disk_people_can_sign_in_but_not_up(system: System) -> None:
     set_disk(auth, full=False)
     assert client.post("/api/users/signup", newcomer).status == 201
     assert auth.stop() == 0
-    check_intact(system, "auth")
+    system.check_intact("auth")
 
 
 def test_a_disk_that_is_full_now_and_then_loses_nothing_that_was_answered(system: System) -> None:
@@ -187,7 +163,7 @@ def test_a_disk_that_is_full_now_and_then_loses_nothing_that_was_answered(system
     market.check_converged()
     for instance in market.tickets:
         assert instance.stop() == 0
-    check_intact(system, "tickets")
+    system.check_intact("tickets")
 
 
 # ---- a commit that fails ----
@@ -200,7 +176,7 @@ def fragile(system: System) -> Iterator[Any]:
     def start(failpoints: str) -> Service:
         service = system.service("tickets", start=False, FAILPOINTS=failpoints)
         service.start(wait=False)
-        wait_alive(service)
+        service.wait_alive()
         return service
 
     yield start
@@ -248,7 +224,7 @@ def test_who_dies_in_a_commit_has_done_all_of_it_or_nothing(
     assert stored(system, "tickets", "tickets") == [again.json["id"]] and (not survives or found == [again.json["id"]])
     wait_until(lambda: system.broker.last_sequence("ticket:created") == 1, "its event is published, once")
     assert tickets.stop() == 0
-    check_intact(system, "tickets")
+    system.check_intact("tickets")
 
 
 def test_an_instance_that_is_frozen_in_a_commit_holds_the_others_up_but_not_for_ever(system: System) -> None:
@@ -258,7 +234,7 @@ def test_an_instance_that_is_frozen_in_a_commit_holds_the_others_up_but_not_for_
     ticket = client.post("/api/tickets", TICKET).json
     frozen = system.service("tickets", start=False, FAILPOINTS="store.before_commit=stop")
     frozen.start(wait=False)
-    wait_alive(frozen)
+    frozen.wait_alive()
     answers: list[Any] = []
     writer = threading.Thread(target=lambda: answers.append(seller(frozen).post("/api/tickets", TICKET)))
     writer.start()
@@ -277,7 +253,7 @@ def test_an_instance_that_is_frozen_in_a_commit_holds_the_others_up_but_not_for_
     frozen.env["FAILPOINTS"] = "store.before_commit=stop"
     frozen.stop()
     frozen.start(wait=False)
-    wait_alive(frozen)
+    frozen.wait_alive()
 
     def doomed() -> None:
         try:
