@@ -136,7 +136,8 @@ static enum effect reserve(const struct record *source, const void *entity, stru
         return EFFECT_UNCHANGED;
     }
     ticket->reservation = order->reservation;
-    ticket->order_id = is_cancelled ? (struct id){.hex = ""} : source->id;
+    const struct id nobody = {.hex = ""};
+    ticket->order_id = is_cancelled ? nobody : source->id;
     *ret_event = event_ticket_updated(ticket);
     return EFFECT_CHANGED;
 }
