@@ -12,9 +12,12 @@
 
 #include <cmocka.h>
 
+#include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/text.h"
 #include "tests/contract/events_fixture.h"
+
+#define TRACE "0123456789abcdef0123456789abcdef"
 
 enum {
     RECORDS = 50,
@@ -183,6 +186,26 @@ static void applies_what_came_while_the_store_was_away(void **state)
     tap_free(&dead);
 }
 
+static void closes_in_time_while_the_bus_is_away_and_leaves_the_rest_to_the_next(void **state)
+{
+    const struct world *world = *state;
+    struct instance owner = instance_open(world, "writers", "writers-1");
+    struct instance shop = instance_open(world, "shop", "shop-1");
+    write_version(&owner, make_id(1), 1);
+    wait_for_version(shop.store, &copies, make_id(1), 1);
+    bus_server_kill(world->server);
+    write_version(&owner, make_id(1), 2);
+    int64_t before = clock_monotonic(NULL);
+    instance_close(&owner);
+    assert_in_range(clock_monotonic(NULL) - before, 0, CLOSE_MS + CLOSE_MS / 2);
+    bus_server_start(world->server);
+    owner = instance_open(world, "writers", "writers-2");
+    wait_for_version(shop.store, &copies, make_id(1), 2);
+    wait_for_empty_outbox(owner.store);
+    instance_close(&owner);
+    instance_close(&shop);
+}
+
 /* ---- what is killed ---- */
 
 static void publishes_what_a_killed_instance_left_behind(void **state)
@@ -346,8 +369,11 @@ static void applies_an_effect_once_and_publishes_it(void **state)
     struct instance owner = instance_open(world, "tickets", "tickets-1");
     struct instance shop = instance_open(world, "shop", "shop-1");
     struct bus *bus = bus_connect(world);
+    struct tap *updated = tap_new(bus, "ticket:updated");
     struct order order = make_order(make_id(1), 1, ORDER_CREATED);
+    log_set_context("request", TRACE);
     publish_order(bus, make_id(7), 1, &order); /* comes before its ticket does */
+    log_set_context(NULL, NULL);
     wait_for_version(shop.store, &copies, make_id(1), 0);
     write_version(&owner, make_id(1), 1);
     wait_for_version(shop.store, &copies, make_id(1), 2);
@@ -360,9 +386,13 @@ static void applies_an_effect_once_and_publishes_it(void **state)
     wait_for_acknowledged(world, "tickets", "order:created");
     wait_for_acknowledged(world, "tickets", "order:cancelled");
     assert_int_equal(stored_version(owner.store, &tickets, make_id(1)), 3);
+    tap_wait(updated, 2);
+    assert_non_null(strstr(tap_text(updated, 0), "\"traceparent\":\"00-" TRACE "-"));
+    assert_null(strstr(tap_text(updated, 1), TRACE));
     instance_close(&shop);
     instance_close(&owner);
     bus_close(&bus, CLOSE_MS);
+    tap_free(&updated);
 }
 
 static void keeps_a_stray(void **state)
@@ -437,6 +467,7 @@ int main(int count, char **arguments)
         TEST(makes_the_acknowledgement_of_a_double_good),
         TEST(loses_nothing_while_the_bus_is_away),
         TEST(applies_what_came_while_the_store_was_away),
+        TEST(closes_in_time_while_the_bus_is_away_and_leaves_the_rest_to_the_next),
         TEST(publishes_what_a_killed_instance_left_behind),
         TEST(publishes_again_what_was_confirmed_but_not_removed),
         TEST(drains_what_was_left_behind_at_the_speed_of_the_bus),

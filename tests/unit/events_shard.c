@@ -422,6 +422,57 @@ static void buries_a_stray(void **state UNUSED)
     fake_end();
 }
 
+/* An expiration has no version: only what it does to our record counts. */
+static enum effect expire(const struct record *source UNUSED, const void *entity UNUSED, struct record *own,
+                          void *own_value, struct event *ret_event)
+{
+    struct ticket *ticket = own_value;
+    if (own->version == 0) {
+        return EFFECT_GAP;
+    }
+    if (ticket->reservation == 1) {
+        return EFFECT_UNCHANGED;
+    }
+    ticket->reservation = 1;
+    *ret_event = event_ticket_updated(ticket);
+    return EFFECT_CHANGED;
+}
+
+static void applies_what_has_no_version_as_often_as_it_changes_something(void **state UNUSED)
+{
+    static const struct listener expirations = {.entity = &entity_expiration,
+                                                .collection = &fake_tickets,
+                                                .effect = expire,
+                                                .own_id = offsetof(struct expiration, order_id)};
+    fake_begin(&expirations, IN_FLIGHT, 1);
+    const struct expiration expiration = {.order_id = fake_id(1)};
+    size_t first = fake_publish(event_expiration_complete(&expiration), fake_id(0), 0);
+    size_t second = fake_publish(event_expiration_complete(&expiration), fake_id(0), 0);
+    deliver_and_run(first, 0);
+    assert_false(is_acknowledged(first));
+    fake_record(&expiration.order_id)->head.version = 1;
+    deliver_and_run(second, 0);
+    fake_pass(EVENT_RECHECK_MS);
+    assert_true(is_acknowledged(first));
+    assert_true(is_acknowledged(second));
+    assert_int_equal(version_of(1), 2);
+    fake_end();
+}
+
+static void ignores_what_is_about_none_of_our_records(void **state UNUSED)
+{
+    static const struct listener by_payment = {.entity = &entity_order,
+                                               .collection = &fake_tickets,
+                                               .effect = obey,
+                                               .own_id = offsetof(struct order, payment_id)};
+    fake_begin(&by_payment, IN_FLIGHT, 1);
+    size_t order = publish_order(1, 1, 0);
+    deliver_and_run(order, 0);
+    assert_true(is_acknowledged(order));
+    assert_int_equal(fake.letters, 0);
+    fake_end();
+}
+
 int main(void)
 {
     log_init("events_shard", LOG_LEVEL_ERROR, LOG_FORMAT_HUMAN);
@@ -447,6 +498,8 @@ int main(void)
         cmocka_unit_test(holds_an_effect_until_its_record_has_changed),
         cmocka_unit_test(goes_on_when_a_request_has_changed_the_record),
         cmocka_unit_test(buries_a_stray),
+        cmocka_unit_test(applies_what_has_no_version_as_often_as_it_changes_something),
+        cmocka_unit_test(ignores_what_is_about_none_of_our_records),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
