@@ -90,12 +90,12 @@ struct backlog_record {
         BACKLOG_READING,
     } place;
     bool swept;
-    bool unexplored;            /* the outbox may hold more than is known here */
-    bool stored;                /* the owner's: how the publish ended */
-    uint64_t done;              /* no version up to this one waits any more */
-    uint64_t target;            /* the highest version known to wait */
-    uint64_t target_at_read;    /* as it was when the read began */
-    size_t removals;            /* of this record */
+    bool unexplored;             /* the outbox may hold more than is known here */
+    bool stored;                 /* the owner's: how the publish ended */
+    uint64_t done;               /* no version up to this one waits any more */
+    uint64_t target;             /* the highest version known to wait */
+    uint64_t target_at_read;     /* as it was when the read began */
+    size_t removals;             /* of this record */
     struct backlog_event *first; /* ascending */
 };
 

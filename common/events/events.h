@@ -47,8 +47,8 @@ struct listener {
     /* NULL: a replica, a copy of the record that follows its versions one by one. */
     effect_handler *effect;
     size_t own_id; /* effect: offset, in the entity's struct, of the id of our own record */
-    /* Called after an apply with what our record is now, on an event worker, before the event is acknowledged: a hint to
-     * act, never the only way to find out. It should not block, and may come before events_open has returned. May be
+    /* Called after an apply with what our record is now, on an event worker, before the event is acknowledged: a hint
+     * to act, never the only way to find out. It should not block, and may come before events_open has returned. May be
      * NULL. */
     void (*applied)(const struct record *head, const void *value, void *context);
 };

@@ -24,7 +24,7 @@ void inbox_stop(struct inbox *inbox);
 
 /* ---- by the shard's thread ---- */
 
-struct arrival *inbox_pop(struct inbox *inbox); /* NULL if there is none */
+struct arrival *inbox_pop(struct inbox *inbox);                    /* NULL if there is none */
 void inbox_put_back(struct inbox *inbox, struct arrival *arrival); /* as the next one */
 bool inbox_pop_notice(struct inbox *inbox, enum notice_kind *ret_kind, struct notice *ret_notice) MUST_CHECK;
 

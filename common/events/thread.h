@@ -12,8 +12,8 @@
 void thread_start(pthread_t *ret_thread, void *(*run)(void *context), void *context);
 
 void condition_init(pthread_cond_t *condition);
-/* Waits for a signal, at most `timeout_ms` (-1: for ever), with the lock held. May wake without reason: the caller looks
- * again at what it waits for. */
+/* Waits for a signal, at most `timeout_ms` (-1: for ever), with the lock held. May wake without reason: the caller
+ * looks again at what it waits for. */
 void condition_wait(pthread_cond_t *condition, pthread_mutex_t *lock, int64_t timeout_ms);
 
 #endif
