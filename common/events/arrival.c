@@ -7,6 +7,7 @@
 
 #include "common/base/log.h"
 #include "common/base/memory.h"
+#include "common/base/text.h"
 
 static bool parse(struct arrival *arrival, struct error *error)
 {
@@ -38,6 +39,7 @@ struct arrival *arrival_new(struct route *route, struct delivery *delivery)
     arrival->delivery = delivery;
     arrival->sequence = delivery_sequence(delivery);
     arrival->length = delivery_length(delivery);
+    arrival->digest = text_hash(delivery_data(delivery), arrival->length);
     arrival->value = xcalloc(1, route->subject->entity->table->size);
     struct error error = ERROR_INIT;
     if (parse(arrival, &error)) {
@@ -56,9 +58,10 @@ void arrival_free(struct arrival *arrival)
     xfree(arrival);
 }
 
-void arrival_key(const struct route *route, uint64_t sequence, char ret_key[static ARRIVAL_KEY_SIZE])
+void arrival_key(const struct arrival *arrival, char ret_key[static ARRIVAL_KEY_SIZE])
 {
-    snprintf(ret_key, ARRIVAL_KEY_SIZE, "%zu/%" PRIu64, route->number, sequence);
+    snprintf(ret_key, ARRIVAL_KEY_SIZE, "%zu/%" PRIu64 "/%" PRIx64, arrival->route->number, arrival->sequence,
+             arrival->digest);
 }
 
 void record_key(const struct collection *collection, const struct id *id, char ret_key[static RECORD_KEY_SIZE])

@@ -43,7 +43,8 @@ struct arrival {
     struct delivery *delivery; /* the newest handle of it; under the shard's lock; NULL while it is in use */
     uint64_t sequence;
     size_t length;
-    char *reason; /* it cannot be applied: why; NULL otherwise, and then the following is set */
+    uint64_t digest; /* of what was delivered */
+    char *reason;    /* it cannot be applied: why; NULL otherwise, and then the following is set */
     struct record head;
     void *value; /* the entity's struct */
     struct event_meta meta;
@@ -61,11 +62,12 @@ struct arrival *arrival_new(struct route *route, struct delivery *delivery);
 /* The delivery must have ended. */
 void arrival_free(struct arrival *arrival);
 
-/* "<subject's number>/<sequence>", under which a redelivery is known. */
 enum {
-    ARRIVAL_KEY_SIZE = 48,
+    ARRIVAL_KEY_SIZE = 72,
 };
-void arrival_key(const struct route *route, uint64_t sequence, char ret_key[static ARRIVAL_KEY_SIZE]);
+/* What a redelivery is known by: subject, sequence and a digest of the text. The digest is there because a bus that has
+ * lost its history counts from 1 again. */
+void arrival_key(const struct arrival *arrival, char ret_key[static ARRIVAL_KEY_SIZE]);
 
 /* "<collection>/<id>" of our own record, which is what lists are kept by. */
 enum {

@@ -22,7 +22,7 @@ struct kept_notice {
 struct inbox {
     pthread_mutex_t lock;
     pthread_cond_t came;
-    struct hashmap *arrivals; /* by subject and sequence */
+    struct hashmap *arrivals; /* by arrival_key */
     size_t bytes;
     struct arrival *first;
     struct arrival **end;
@@ -71,7 +71,7 @@ static void append(struct inbox *inbox, struct arrival *arrival)
 void inbox_push(struct inbox *inbox, struct arrival *arrival)
 {
     char key[ARRIVAL_KEY_SIZE];
-    arrival_key(arrival->route, arrival->sequence, key);
+    arrival_key(arrival, key);
     struct arrival *surplus = NULL;
     struct delivery *dropped = NULL;
     pthread_mutex_lock(&inbox->lock);
@@ -176,7 +176,7 @@ void inbox_return(struct inbox *inbox, struct arrival *arrival, struct delivery 
 void inbox_end(struct inbox *inbox, struct arrival *arrival, bool acknowledge)
 {
     char key[ARRIVAL_KEY_SIZE];
-    arrival_key(arrival->route, arrival->sequence, key);
+    arrival_key(arrival, key);
     pthread_mutex_lock(&inbox->lock);
     hashmap_remove(inbox->arrivals, key);
     inbox->bytes -= arrival->length;

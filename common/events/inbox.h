@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What comes to a shard from other threads: arrivals, each known by subject and sequence until it ends, and notices. */
+ * What comes to a shard from other threads: arrivals, each known by its key until it ends, and notices. */
 #ifndef TURNSTILE_EVENTS_INBOX_H
 #define TURNSTILE_EVENTS_INBOX_H
 

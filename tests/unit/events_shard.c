@@ -201,6 +201,23 @@ static void renews_the_handle_of_what_is_delivered_again(void **state UNUSED)
     fake_end();
 }
 
+static void tells_an_event_of_a_new_history_from_a_redelivery(void **state UNUSED)
+{
+    fake_begin(&replica, IN_FLIGHT, 1);
+    size_t old = publish_ticket(1, 2);
+    deliver_and_run(old, 0); /* held */
+    struct fake_message *other = &fake.messages[publish_ticket(1, 3)];
+    other->sequence = fake.messages[old].sequence;
+    deliver_and_run((size_t)(other - fake.messages), 0); /* held as well, not instead */
+    assert_int_equal(fake.messages[old].deliveries, 1);
+    assert_int_equal(other->deliveries, 1);
+    deliver_and_run(publish_ticket(1, 1), 0);
+    assert_int_equal(version_of(1), 3);
+    assert_true(is_acknowledged(old));
+    assert_true(other->is_acknowledged);
+    fake_end();
+}
+
 static void drops_what_is_too_much_to_hold(void **state UNUSED)
 {
     fake_begin(&replica, IN_FLIGHT, 1);
@@ -485,6 +502,7 @@ int main(void)
         cmocka_unit_test(looks_again_when_no_signal_came),
         cmocka_unit_test(asks_for_more_time_while_it_holds),
         cmocka_unit_test(renews_the_handle_of_what_is_delivered_again),
+        cmocka_unit_test(tells_an_event_of_a_new_history_from_a_redelivery),
         cmocka_unit_test(drops_what_is_too_much_to_hold),
         cmocka_unit_test(waits_for_the_store_however_long_it_is_away),
         cmocka_unit_test(finds_out_what_became_of_a_write_without_an_answer),
