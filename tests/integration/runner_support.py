@@ -109,19 +109,23 @@ def processes_mentioning(text: str) -> list[int]:
 
 
 class House:
-    """A RUN_DIR with ports and a folder of service programs of its own."""
+    """A RUN_DIR with ports of its own, and fake service programs, or the real ones of a build."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, build: Path | None = None) -> None:
         self.run_dir = directory / "a run"
-        self.build = directory / "build"
+        self.build = build or directory / "build"
         self.record = directory / "record"
+        if build is None:
+            self.make_fake_services()
+        self.http_port, self.nats_port, self.monitor_port = free_ports(3)
+        self.foreground: list[subprocess.Popen[str]] = []
+
+    def make_fake_services(self) -> None:
         self.build.mkdir()
         for name in SERVICES:
             program = self.build / name
             program.write_text(FAKE_SERVICE)
             program.chmod(0o755)
-        self.http_port, self.nats_port, self.monitor_port = free_ports(3)
-        self.foreground: list[subprocess.Popen[str]] = []
 
     def environment(self, **changes: str) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items()
@@ -209,9 +213,9 @@ class House:
 
 
 @contextlib.contextmanager
-def house(directory: Path) -> Iterator[House]:
+def house(directory: Path, build: Path | None = None) -> Iterator[House]:
     """Whatever a test does, nothing of it runs afterwards."""
-    home = House(directory)
+    home = House(directory, build)
     try:
         yield home
     finally:
