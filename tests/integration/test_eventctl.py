@@ -697,14 +697,15 @@ def test_a_letter_that_is_named_must_be_there_and_open(system: System) -> None:
     assert system.broker.last_sequence("x") == 1
 
 
-def test_what_is_no_resolution_is_ignored(system: System) -> None:
-    put_letters(system, "x", dead_letter("x", "one"), dead_letter("x", "two"))
-    publish(system, "resolved:x", "rubbish", '{"sequence":2,"action":"discarded"}', '{"sequence":1}')
+def test_letters_are_dealt_with_in_any_order_and_what_is_no_resolution_is_ignored(system: System) -> None:
+    put_letters(system, "x", *(dead_letter("x", str(number)) for number in range(1, 6)))
+    publish(system, "resolved:x", "rubbish", '{"sequence":5,"action":"discarded"}', '{"sequence":2,"action":"other"}',
+            '{"sequence":1}', '{"sequence":4,"action":"discarded"}')
     result = system.eventctl("dead", "list", "--subject", "x", "--all", "--json")
     states = [json.loads(line)["state"] for line in result.stdout.splitlines()]
-    assert states == ["open", "discarded"]
+    assert states == ["open", "other", "open", "discarded", "discarded"]
     assert "resolved:x #1 says nothing of a dead letter, ignored" in result.stderr
-    assert "resolved:x #3 says nothing of a dead letter, ignored" in result.stderr
+    assert "resolved:x #4 says nothing of a dead letter, ignored" in result.stderr
 
 
 def test_as_many_subjects_as_fit_are_read_at_once(system: System) -> None:
