@@ -149,6 +149,7 @@ def test_of_fifty_who_reserve_a_ticket_at_once_on_two_instances_one_gets_it(syst
         for answer in answers:
             if answer is not won[0]:
                 check_errors(answer, 409)
+                assert answer.errors == [{"message": "the ticket is already reserved"}]
     live = market.rows("orders", 'SELECT "ticket.id" FROM orders')
     assert sorted(row[0] for row in live) == sorted(tickets)
 
@@ -223,6 +224,7 @@ def test_under_a_key_an_order_is_placed_once_and_answered_as_it_is_now(system: S
         again = place(instance, token, ticket, Idempotency_Key="k")
         assert (again.status, again.json, again.headers["ETag"]) == (201, first.json, '"1"')
         check_errors(place(instance, token, other_ticket, Idempotency_Key="k"), 422)
+        check_errors(place(instance, token, new_id(), Idempotency_Key="k"), 422)
         check_errors(place(instance, token, ticket, Idempotency_Key="another"), 409)
         check_errors(place(instance, other, ticket, Idempotency_Key="k"), 409)
     assert market.orders[0].client(token).delete(f"{ORDERS}/{first.json['id']}").status == 204

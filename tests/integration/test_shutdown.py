@@ -179,6 +179,30 @@ def test_a_request_that_is_on_its_way_is_waited_for(system: System) -> None:
     assert titles(market) == ["half of it"] * 2
 
 
+def test_requests_that_were_sent_before_the_signal_are_answered(system: System) -> None:
+    """The service is frozen while they come, so that it learns of all of them, and of the signal, at one moment."""
+    market = Market(system)
+    tickets = market.tickets[0]
+    kept = [Wire(tickets.port) for _ in range(20)]
+    for i, wire in enumerate(kept):
+        wire.send(request(f"before {i}"))
+        answer = wire.read_answer()
+        assert answer is not None and answer.status == 201
+    tickets.freeze()
+    new = [Wire(tickets.port) for _ in range(20)]
+    for i, wire in enumerate(kept + new):
+        wire.send(request(f"during {i}"))
+    tickets.send(signal.SIGTERM)
+    start = time.monotonic()
+    tickets.thaw()
+    for wire in kept + new:
+        answer = wire.read_answer()
+        assert answer is not None and answer.status == 201
+        wire.close()
+    wait_end(tickets, start)
+    assert len(titles(market)) == 60
+
+
 def listens(service: Service) -> bool:
     try:
         Wire(service.port).close()
