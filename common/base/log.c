@@ -3,6 +3,8 @@
 #include "common/base/log.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,6 +12,16 @@
 
 #include "common/base/clock.h"
 #include "common/base/text.h"
+
+/* How long whoever logs waits for a reader who does not keep up. */
+enum {
+    WRITABLE_WAIT_MS = 1000,
+};
+
+/* Entries are written one at a time, so that between looking for room and writing no other takes the room. */
+static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
+static bool is_stuck;      /* with the turn: the last entry found no room */
+static unsigned long lost; /* with the turn: entries that found no room since one was written */
 
 /* The whole process logs alike: set once by log_init before there are other threads, and only read after. */
 static struct {
@@ -162,6 +174,68 @@ static void write_entry(const struct entry *entry)
     }
 }
 
+static void format_entry(struct entry *entry, enum log_level level, const char *message)
+{
+    char time[CLOCK_TEXT_SIZE];
+    clock_to_text(clock_now(NULL), time);
+    entry->length = 0;
+    entry->is_cut = false;
+    if (settings.format == LOG_FORMAT_JSON) {
+        format_json(entry, level, time, message);
+    } else {
+        format_human(entry, level, time, message);
+    }
+}
+
+/* A pipe that is writable takes a whole entry, which is no longer than PIPE_BUF. Anything but a plain no (a closed
+ * descriptor, say) is left for write(2) to find. */
+static bool is_writable(int timeout_ms)
+{
+    struct pollfd standard_error = {.fd = STDERR_FILENO, .events = POLLOUT};
+    int count = 0;
+    do {
+        count = poll(&standard_error, 1, timeout_ms);
+    } while (count < 0 && errno == EINTR);
+    return count != 0;
+}
+
+static void write_loss(void)
+{
+    char message[64];
+    char id[sizeof context_id];
+    char trace[sizeof context_trace];
+    struct entry entry;
+    snprintf(message, sizeof message, "%lu log entries are lost: nobody read them", lost);
+    memcpy(id, context_id, sizeof id);
+    memcpy(trace, context_trace, sizeof trace);
+    log_set_context(NULL, NULL); /* what is lost is not this thread's alone */
+    format_entry(&entry, LOG_LEVEL_WARNING, message);
+    log_set_context(id, trace);
+    write_entry(&entry);
+    lost = 0;
+}
+
+/* A reader who has stopped reading (a collector that hangs, say) must not stop the service, nor keep it from ending:
+ * the first entry that finds no room waits for a moment, those after it are dropped and counted until there is room. */
+static void write_or_lose(const struct entry *entry)
+{
+    int cancel_state = 0;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state); /* whoever has the turn has to give it back */
+    pthread_mutex_lock(&turn);
+    is_stuck = !is_writable(is_stuck ? 0 : WRITABLE_WAIT_MS);
+    if (!is_stuck && lost > 0) {
+        write_loss();
+        is_stuck = !is_writable(0);
+    }
+    if (is_stuck) {
+        lost++;
+    } else {
+        write_entry(entry);
+    }
+    pthread_mutex_unlock(&turn);
+    pthread_setcancelstate(cancel_state, &cancel_state);
+}
+
 void log_write(enum log_level level, const char *format, ...)
 {
     if (!log_enabled(level)) {
@@ -176,17 +250,9 @@ void log_write(enum log_level level, const char *format, ...)
     if (length < 0) {
         text_copy_cut(message, sizeof message, format);
     }
-    char time[CLOCK_TEXT_SIZE];
-    clock_to_text(clock_now(NULL), time);
     struct entry entry;
-    entry.length = 0;
-    entry.is_cut = false;
-    if (settings.format == LOG_FORMAT_JSON) {
-        format_json(&entry, level, time, message);
-    } else {
-        format_human(&entry, level, time, message);
-    }
-    write_entry(&entry);
+    format_entry(&entry, level, message);
+    write_or_lose(&entry);
     errno = saved_errno;
 }
 

@@ -18,7 +18,9 @@ enum {
 void log_init(const char *service, enum log_level level, enum log_format format);
 
 /* Writes one entry with one write(2), so that lines of several processes do not mix. Control characters,
- * quotes and invalid UTF-8 in the message are escaped. Thread-safe. Keeps errno.
+ * quotes and invalid UTF-8 in the message are escaped. Thread-safe. Keeps errno. Does not block for long: where
+ * nobody reads what is written (a full pipe), it waits for a second at most; what does not fit then is dropped, and the
+ * next entry that fits is preceded by one that says how many were.
  *   human  2026-01-31T12:00:00.000Z INFO  tickets [request-id] Message text
  *   json   {"time":"…","level":"info","service":"tickets","id":"…","trace":"…","message":"…"} */
 void log_write(enum log_level level, const char *format, ...) PRINTF_LIKE(2, 3);

@@ -381,6 +381,62 @@ static void threads_have_contexts_of_their_own_and_do_not_mix_lines(void **state
     assert_string_equal(log_context_id(), "main");
 }
 
+static void fill(int pipe_end)
+{
+    char piece[LOG_ENTRY_MAX] = "";
+    int flags = fcntl(pipe_end, F_GETFL);
+    assert_int_equal(fcntl(pipe_end, F_SETFL, flags | O_NONBLOCK), 0);
+    while (write(pipe_end, piece, sizeof piece) > 0) {
+    }
+    assert_int_equal(fcntl(pipe_end, F_SETFL, flags), 0);
+}
+
+/* Everything that is in the pipe behind what filled it. */
+static void drain(int pipe_end, char *ret_text, size_t size)
+{
+    size_t length = 0;
+    char c;
+    assert_int_equal(fcntl(pipe_end, F_SETFL, O_NONBLOCK), 0);
+    while (read(pipe_end, &c, 1) == 1) {
+        if (c != '\0' && length < size - 1) {
+            ret_text[length++] = c;
+        }
+    }
+    ret_text[length] = '\0';
+}
+
+static void does_not_hang_where_nobody_reads_and_says_later_what_is_lost(void **state UNUSED)
+{
+    enum { HANGS_S = 60 };
+    int ends[2];
+    char text[RECEIVED_MAX];
+    assert_int_equal(pipe(ends), 0);
+    fill(ends[1]);
+    saved_stderr = dup(STDERR_FILENO);
+    assert_true(dup2(ends[1], STDERR_FILENO) >= 0);
+    log_set_context("request-1", NULL);
+    alarm(HANGS_S);                 /* ends the program, which fails the test */
+    for (int i = 0; i < 200; i++) { /* each may not wait again, or this takes minutes */
+        log_info("lost");
+    }
+    drain(ends[0], text, sizeof text);
+    assert_string_equal(text, "");
+    log_info("heard");
+    log_info("heard as well");
+    alarm(0);
+    give_stderr_back();
+    drain(ends[0], text, sizeof text);
+    close(ends[0]);
+    close(ends[1]);
+    const char *rest = skip_time(text);
+    static const char loss[] = " WARN  - 200 log entries are lost: nobody read them\n";
+    assert_true(text_starts_with(rest, loss));
+    rest = skip_time(rest + strlen(loss));
+    static const char heard[] = " INFO  - [request-1] heard\n";
+    assert_true(text_starts_with(rest, heard));
+    assert_string_equal(skip_time(rest + strlen(heard)), " INFO  - [request-1] heard as well\n");
+}
+
 static void reads_levels_and_formats(void **state UNUSED)
 {
     enum log_level level = LOG_LEVEL_DEBUG;
@@ -415,6 +471,7 @@ int main(void)
         cmocka_unit_test_teardown(keeps_errno_even_when_it_cannot_write, reset_log),
         cmocka_unit_test_teardown(cuts_long_contexts_between_characters, reset_log),
         cmocka_unit_test_teardown(threads_have_contexts_of_their_own_and_do_not_mix_lines, reset_log),
+        cmocka_unit_test_teardown(does_not_hang_where_nobody_reads_and_says_later_what_is_lost, reset_log),
         cmocka_unit_test_teardown(reads_levels_and_formats, reset_log),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
