@@ -119,7 +119,7 @@ JOBS = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 # ---- what people say -----------------------------------------------------------------------------------------
 # Each of these installs first and then runs make again: what pkg-config knows may just have been installed.
 
-.PHONY: build deps up down test lint format clean help
+.PHONY: build deps up down test bench lint format clean help
 build: deps ## build the services and tools (build/release)
 	@$(MAKE) $(JOBS) programs
 
@@ -134,6 +134,10 @@ down: ## stop what `make up DETACH=1` started
 
 test: deps ## run the unit, contract and integration tests
 	@$(MAKE) $(JOBS) VARIANT=$(TEST_VARIANT) run-tests
+
+bench: build ## measure what a request costs (needs wrk)
+	@$(MAKE) $(JOBS) $(BUILD)/tests/bench/store_insert
+	@exec env TURNSTILE_BUILD=$(abspath $(BUILD)) $(PYTHON) -B tests/bench/bench.py
 
 lint: build ## check formatting, layers, banned functions, headers, shell scripts, documentation
 	@$(PYTHON) -B infra/lint/selftest.py
@@ -221,7 +225,7 @@ endef
 $(foreach name,$(UNIT_TESTS),$(eval $(call test_program,unit/$(name))))
 $(foreach name,$(CONTRACT_TESTS),$(eval $(call test_program,contract/$(name))))
 
-# A benchmark is built and run by hand: make build/release/tests/bench/store_insert
+.PRECIOUS: $(BUILD)/tests/bench/%.o
 $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(COMMON_LIBRARY) $(LINK_STAMP)
 	$(call link)
 

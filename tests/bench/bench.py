@@ -115,6 +115,8 @@ def main() -> int:
         print("bench: wrk is missing; on Debian: apt-get install wrk", file=sys.stderr)
         return 1
     folder = Path(tempfile.mkdtemp(prefix="turnstile-bench-"))
+    (folder / "store").mkdir()
+    subprocess.run([str(BUILD / "tests/bench/store_insert"), str(folder / "store")], check=True)
     system = System(folder)
     system.broker.start()
     try:
