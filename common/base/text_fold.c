@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/base/compiler.h"
+#include "common/base/memory.h"
 #include "common/base/text.h"
 
 /* Every step-th code point from first to last folds to itself plus difference. */
@@ -87,35 +88,52 @@ static size_t take_folded(const char *text, size_t length, uint32_t *ret_code_po
     return count;
 }
 
-static bool starts_with_folded(const char *text, size_t text_length, const char *part, size_t part_length)
+/* One code point of what is looked for, and how much of the beginning has still been found where it does not follow. */
+struct step {
+    uint32_t code_point;
+    size_t fallback;
+};
+
+/* How many steps have been made when `next` follows the first `made` of them, fewer than all. */
+static size_t advance(const struct step *steps, size_t made, uint32_t next)
 {
-    size_t in_text = 0;
-    size_t in_part = 0;
-    while (in_part < part_length) {
-        uint32_t expected, found;
-        if (in_text == text_length) {
-            return false;
-        }
-        in_part += take_folded(part + in_part, part_length - in_part, &expected);
-        in_text += take_folded(text + in_text, text_length - in_text, &found);
-        if (expected != found) {
-            return false;
-        }
+    while (made > 0 && steps[made].code_point != next) {
+        made = steps[made].fallback;
     }
-    return true;
+    return steps[made].code_point == next ? made + 1 : 0;
 }
 
+/* Returns how many steps there are. */
+static size_t prepare_steps(const char *part, size_t length, struct step *ret_steps)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < length; count++) {
+        i += take_folded(part + i, length - i, &ret_steps[count].code_point);
+    }
+    ret_steps[0].fallback = 0;
+    for (size_t i = 1, made = 0; i < count; i++) {
+        ret_steps[i].fallback = made;
+        made = advance(ret_steps, made, ret_steps[i].code_point);
+    }
+    return count;
+}
+
+/* By Knuth, Morris and Pratt: lists look at thousands of texts, all of which may have been chosen, as the part may be,
+ * so that a search that steps back in the text takes seconds. */
 bool text_contains_folded(const char *text, const char *part)
 {
     size_t text_length = strlen(text);
     size_t part_length = strlen(part);
-    size_t start = 0;
-    while (start < text_length) {
-        uint32_t first;
-        if (starts_with_folded(text + start, text_length - start, part, part_length)) {
-            return true;
-        }
-        start += take_folded(text + start, text_length - start, &first);
+    if (part_length == 0) {
+        return true;
     }
-    return part_length == 0;
+    CLEANUP(free_pointer) struct step *steps = xreallocarray(NULL, part_length, sizeof(*steps));
+    size_t count = prepare_steps(part, part_length, steps);
+    size_t made = 0;
+    for (size_t i = 0; i < text_length && made < count;) {
+        uint32_t code_point;
+        i += take_folded(text + i, text_length - i, &code_point);
+        made = advance(steps, made, code_point);
+    }
+    return made == count;
 }

@@ -5,9 +5,11 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "common/base/memory.h"
 #include "common/base/text.h"
 
 static void copies_what_fits_and_nothing_of_what_does_not(void **state UNUSED)
@@ -285,13 +287,36 @@ static void finds_a_part_whatever_its_case(void **state UNUSED)
         {"İ", "i", false},
         {"😀A", "😀a", true},
         {"日本語", "本", true},
-        {"é", "\xa9", false}, /* not within a character */
+        {"é", "\xa9", false},         /* not within a character */
+        {"ababababc", "ABABC", true}, /* begins again within what it has found */
+        {"abababab", "ababc", false},
+        {"ааБааБааа", "ААбАаА", true},
+        {"aabaabaaab", "aabaaab", true},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
         if (text_contains_folded(cases[i].text, cases[i].part) != cases[i].expected) {
             fail_msg("\"%s\" in \"%s\": expected %d", cases[i].part, cases[i].text, cases[i].expected);
         }
     }
+}
+
+static void finds_parts_in_time_that_grows_with_the_length_and_not_with_its_square(void **state UNUSED)
+{
+    enum { LENGTH = 1 << 20, HANGS_S = 60 };
+    char *text = xmalloc(LENGTH + 1);
+    char *part = xmalloc(LENGTH / 2 + 1);
+    memset(text, 'a', LENGTH);
+    memset(part, 'A', LENGTH / 2);
+    text[LENGTH] = '\0';
+    part[LENGTH / 2] = '\0';
+    part[LENGTH / 2 - 1] = 'b';
+    alarm(HANGS_S); /* ends the program, which fails the test */
+    assert_false(text_contains_folded(text, part));
+    text[LENGTH - 1] = 'B';
+    assert_true(text_contains_folded(text, part));
+    alarm(0);
+    xfree(text);
+    xfree(part);
 }
 
 static void reads_signed_numbers_in_their_range_only(void **state UNUSED)
@@ -383,6 +408,7 @@ int main(void)
         cmocka_unit_test(finds_control_characters),
         cmocka_unit_test(knows_all_white_space_and_nothing_else),
         cmocka_unit_test(finds_a_part_whatever_its_case),
+        cmocka_unit_test(finds_parts_in_time_that_grows_with_the_length_and_not_with_its_square),
         cmocka_unit_test(reads_signed_numbers_in_their_range_only),
         cmocka_unit_test(reads_unsigned_numbers_in_their_range_only),
         cmocka_unit_test(hashes_as_fnv_1a_does),
