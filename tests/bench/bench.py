@@ -127,6 +127,7 @@ def main() -> int:
         print("POST /api/tickets      ", wrk(folder, base, seller.token, post=True), flush=True)
         start = time.perf_counter()
         market.wait_settled()
+        market.check_converged()
         print(f"  then, until every event of it was applied: {time.perf_counter() - start:.1f} s", flush=True)
         print("GET  /api/tickets/:id  ", wrk(folder, f"{base}/{ticket}", None, post=False), flush=True)
         print("GET  /api/tickets?limit=20", wrk(folder, f"{base}?limit=20", None, post=False), flush=True)
@@ -134,7 +135,6 @@ def main() -> int:
         print("n+1 to n+3 applied     ", figures(gap_ms(market)), flush=True)
         for service in (market.auth, *market.tickets, *market.orders):
             print(f"memory of {service.name:12}  {resident_mib(service):6.1f} MiB resident")
-        market.check_converged()
     finally:
         system.end()
         shutil.rmtree(folder)
