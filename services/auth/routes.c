@@ -77,6 +77,25 @@ static void respond_too_many(struct http_request *request, int64_t retry_after_s
     http_respond_error(request, 429, NULL, "too many attempts, try again later");
 }
 
+/* False: too many passwords of this account, or from this address, were wrong, and 429 was answered. */
+static bool may_try_password(struct http_request *request, struct auth_state *state, const char *email,
+                             const char *address)
+{
+    int64_t retry_after_s = 0;
+    if (limiter_allows(state->account_failures, email, &retry_after_s) &&
+        limiter_allows(state->address_failures, address, &retry_after_s)) {
+        return true;
+    }
+    respond_too_many(request, retry_after_s);
+    return false;
+}
+
+static void count_wrong_password(struct auth_state *state, const char *email, const char *address)
+{
+    limiter_count(state->account_failures, email);
+    limiter_count(state->address_failures, address);
+}
+
 static void set_cookie(struct http_request *request, const struct service *service, const char *value,
                        const char *further)
 {
@@ -113,8 +132,26 @@ static void respond_signed_in(struct http_request *request, struct service *serv
 
 /* ---- POST /api/users/signup ---- */
 
-/* True if the e-mail is taken, or that cannot be told, and that was answered. A retry under the same idempotency key
- * is answered as its first try was. */
+/* A retry under the idempotency key of the sign-up is answered as its first try was. It tells whether the password is
+ * right, and is limited as a sign-in is. */
+static void answer_repeated(struct http_request *request, struct service *service, const struct user *input,
+                            const struct id *id, const struct user *user)
+{
+    struct auth_state *state = service->state;
+    char address[LIMITER_ADDRESS_KEY_MAX];
+    limiter_address_key(http_client_address(request), address);
+    if (!may_try_password(request, state, user->email, address)) {
+        return;
+    }
+    if (auth_password_verify(user->password_hash, input->password)) {
+        respond_signed_in(request, service, 201, id, user->email);
+    } else {
+        count_wrong_password(state, user->email, address);
+        resource_respond_key_reused(request);
+    }
+}
+
+/* True if the e-mail is taken, or that cannot be told, and that was answered. */
 static bool answer_taken(struct http_request *request, struct service *service, const struct user *input,
                          const struct id *id, bool repeatable)
 {
@@ -128,10 +165,8 @@ static bool answer_taken(struct http_request *request, struct service *service, 
         http_respond_failure(request, &error);
     } else if (!repeatable || !id_equal(&head.id, id)) {
         http_respond_error(request, 409, "email", "is taken");
-    } else if (!auth_password_verify(user.password_hash, input->password)) {
-        resource_respond_key_reused(request);
     } else {
-        respond_signed_in(request, service, 201, &head.id, user.email);
+        answer_repeated(request, service, input, id, &user);
     }
     return true;
 }
@@ -194,8 +229,7 @@ static void check_credentials(struct http_request *request, struct service *serv
         return;
     }
     if (!auth_password_verify(known ? user.password_hash : NULL, input->password)) {
-        limiter_count(state->account_failures, input->email);
-        limiter_count(state->address_failures, address);
+        count_wrong_password(state, input->email, address);
         http_respond_error(request, 401, NULL, "wrong email or password");
         return;
     }
@@ -211,13 +245,9 @@ static void sign_in(struct http_request *request, void *context)
     http_set_header(request, "Cache-Control", "no-store");
     char address[LIMITER_ADDRESS_KEY_MAX];
     limiter_address_key(http_client_address(request), address);
-    int64_t retry_after_s = 0;
-    if (!limiter_allows(state->account_failures, input->email, &retry_after_s) ||
-        !limiter_allows(state->address_failures, address, &retry_after_s)) {
-        respond_too_many(request, retry_after_s);
-        return;
+    if (may_try_password(request, state, input->email, address)) {
+        check_credentials(request, service, address);
     }
-    check_credentials(request, service, address);
 }
 
 /* ---- POST /api/users/signout, GET /api/users/currentuser ---- */
