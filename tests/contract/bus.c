@@ -212,6 +212,22 @@ static void redelivers_what_was_not_acknowledged_and_only_that(void **state UNUS
     publisher_free(&publisher);
 }
 
+static void redelivers_what_was_dropped(void **state UNUSED)
+{
+    struct receiver *receiver = receiver_new(RECEIVER_DROPS);
+    struct bus *bus = open_bus(bus_server_uri(server), "drops");
+    struct subscription subscription = group_subscription("dropped");
+    subscribe(bus, &subscription, receiver);
+    assert_true(bus_wait_up(bus, WAIT_MS));
+    publish_text(bus, "dropped", "1");
+    receiver_wait(receiver, 2);
+    assert_false(receiver_at(receiver, 0).redelivered);
+    assert_true(receiver_at(receiver, 1).redelivered);
+    assert_int_equal(receiver_at(receiver, 1).sequence, receiver_at(receiver, 0).sequence);
+    bus_close(&bus, CLOSE_MS);
+    receiver_free(&receiver);
+}
+
 static void gives_no_more_than_the_limit_before_an_acknowledgement(void **state UNUSED)
 {
     enum { MESSAGES = 10, LIMIT = 3 };
@@ -640,6 +656,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(resumes_a_group_after_all_its_members_left),
         cmocka_unit_test(resumes_a_durable_without_a_group),
         cmocka_unit_test(redelivers_what_was_not_acknowledged_and_only_that),
+        cmocka_unit_test(redelivers_what_was_dropped),
         cmocka_unit_test(gives_no_more_than_the_limit_before_an_acknowledgement),
         cmocka_unit_test(takes_acknowledgements_from_any_thread),
         cmocka_unit_test(needs_no_acknowledgement_where_the_engine_does_it),
