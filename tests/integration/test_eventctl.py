@@ -401,12 +401,17 @@ def test_a_listener_ends_after_some_messages_or_without_any(system: System) -> N
 
 
 def test_a_message_begins_the_timeout_anew(system: System) -> None:
-    run = Run(system, "listen", "x", "--timeout", "1.5")
-    for number in range(1, 5):
-        publish(system, "x", str(number))
+    run = Run(system, "listen", "x", "--timeout", "3")
+    publisher = subprocess.Popen([EVENTCTL, "publish", "x", "-", "--lines"], stdin=subprocess.PIPE, bufsize=0,
+                                 env={**os.environ, "BUS_URI": system.broker.uri}, stdout=subprocess.DEVNULL)
+    assert publisher.stdin is not None
+    for number in range(1, 6):
+        publisher.stdin.write(f"{number}\n".encode())
         run.wait_messages(number)
-        time.sleep(0.5)
+        time.sleep(0.9)
     assert run.process.running, "more than the timeout has passed since the first"
+    publisher.stdin.close()
+    assert publisher.wait(PATIENCE) == 0
     assert run.wait() == 0
 
 
