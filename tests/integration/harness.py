@@ -7,14 +7,18 @@ log, or a service that does not stop cleanly, fails the test that caused it.
 
 from __future__ import annotations
 
+import fcntl
 import http.client
+import itertools
 import json
 import os
+import random
 import re
 import signal
 import socket
 import sqlite3
 import subprocess
+import tempfile
 import time
 import urllib.parse
 from dataclasses import dataclass, field
@@ -30,6 +34,7 @@ SANITIZER_REPORT = re.compile(
 )
 # Instrumented programs are slower; nothing asserts how fast something is, so patience costs nothing when all is well.
 PATIENCE = 60.0
+PORTS_FROM, PORTS_END, PORT_BLOCK = 10000, 32768, 200
 
 T = TypeVar("T")
 
@@ -46,10 +51,40 @@ def wait_until(check: Callable[[], T], what: str, timeout: float = PATIENCE) -> 
         time.sleep(0.02)
 
 
+def _ports() -> Iterator[int]:
+    """Ports of a block that this run alone uses, over and over.
+
+    A port that was free a moment ago may be anybody's by the time it is listened on. So the block is claimed by a lock
+    on a file, which ends with the process, and lies below what the kernel gives to outgoing connections.
+    """
+    end = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    if end < 2 * PORTS_FROM:
+        end = PORTS_END  # all ports are for outgoing connections: then the block is at least nobody else's test's
+    blocks = list(range(PORTS_FROM, end - PORT_BLOCK, PORT_BLOCK))
+    random.shuffle(blocks)
+    for block in blocks:
+        try:
+            claim = open(Path(tempfile.gettempdir()) / f"turnstile-test-ports-{block}", "w")
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            continue
+        yield from (block + i % PORT_BLOCK for i in itertools.count())
+    raise AssertionError("no ports are left")
+
+
+_next_port = _ports()
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    for port in _next_port:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
+    raise AssertionError("no ports are left")
 
 
 class Process:
