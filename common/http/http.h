@@ -2,7 +2,8 @@
  * The HTTP server (RFC 9110, 9112): a table of routes, handlers that may block, and answers in one format.
  *
  * Two threads poll connections; a request that needs its handler is suspended and put into a bounded queue, from
- * which workers take it. When the queue is full the answer is 503 with Retry-After, at once. Errors look like
+ * which workers take it. When the queue is full the answer is 503 with Retry-After, at once; the same is said to what
+ * has waited there too long, since whoever asked may have given up. Errors look like
  * {"errors":[{"message":"…","field":"…"}]}. */
 #ifndef TURNSTILE_HTTP_HTTP_H
 #define TURNSTILE_HTTP_HTTP_H
@@ -60,10 +61,11 @@ typedef bool http_authenticate(const char *bearer, const char *cookie, struct ht
 typedef void http_observer(const struct route *route, unsigned status, int64_t microseconds, void *context);
 
 struct http_config {
-    const char *address; /* "127.0.0.1", "0.0.0.0", "::" */
-    uint16_t port;       /* 0: a free one */
-    size_t workers;      /* threads that run handlers, 1 to 256 */
-    size_t queue_limit;  /* requests that wait for a worker */
+    const char *address;   /* "127.0.0.1", "0.0.0.0", "::" */
+    uint16_t port;         /* 0: a free one */
+    size_t workers;        /* threads that run handlers, 1 to 256 */
+    size_t queue_limit;    /* requests that wait for a worker */
+    int64_t queue_wait_ms; /* what has waited longer is not carried out: 503; 0: however long */
     size_t connection_limit;
     int64_t request_timeout_ms; /* from the first byte of a request to its last: 408 or a closed connection */
     int64_t idle_timeout_ms;    /* of a connection between requests */

@@ -63,6 +63,7 @@ struct http_request {
     char id[HTTP_REQUEST_ID_MAX + 1];
     char trace[TRACE_LENGTH + 1];
     int64_t started_us;
+    int64_t queued_us; /* 0: it has not been in the queue */
     size_t header_count;
     struct {
         char *name;

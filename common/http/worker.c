@@ -45,11 +45,19 @@ static bool parse_body(struct http_request *request)
     return true;
 }
 
+static bool has_waited_too_long(const struct http_request *request)
+{
+    int64_t limit_us = request->server->config.queue_wait_ms * MICROSECONDS;
+    return limit_us > 0 && request->queued_us > 0 && monotonic_us() - request->queued_us > limit_us;
+}
+
 enum MHD_Result request_run(struct http_request *request)
 {
     log_set_context(request->id, request->trace);
     if (atomic_load(&request->server->is_given_up)) {
         http_respond_error(request, 503, NULL, "the server is stopping");
+    } else if (has_waited_too_long(request)) {
+        http_respond_error(request, 503, NULL, "too many requests are waiting");
     } else if (parse_body(request)) {
         request->match.route->handler(request, request->server->config.context);
     }
@@ -66,6 +74,7 @@ enum MHD_Result request_enqueue(struct http_request *request)
 {
     struct http_server *server = request->server;
     struct MHD_Connection *handle = request->handle;
+    request->queued_us = monotonic_us();
     MHD_suspend_connection(handle);
     atomic_fetch_add(&server->active, 1);
     if (!queue_push(server->queue, request)) {

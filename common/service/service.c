@@ -20,6 +20,7 @@ enum {
     EXIT_USAGE = 64, /* EX_USAGE of sysexits.h */
     CONNECTION_LIMIT = 960,
     QUEUE_LIMIT = 1024,
+    QUEUE_WAIT_MS = 10000,   /* with what the store may take, well below the 30 s that the ingress waits */
     IDLE_TIMEOUT_MS = 75000, /* above nginx' keepalive of 60 s, so that nginx closes first */
     STORE_READERS = 16,
     UNISSUED_LIFETIME_S = 1, /* of tokens where none are issued */
@@ -107,6 +108,7 @@ static bool start_http(struct service *service, struct route *routes, struct err
         .port = (uint16_t)service->settings.port,
         .workers = (size_t)service->settings.workers,
         .queue_limit = QUEUE_LIMIT,
+        .queue_wait_ms = QUEUE_WAIT_MS,
         .connection_limit = CONNECTION_LIMIT,
         .request_timeout_ms = service->settings.request_timeout_ms,
         .idle_timeout_ms = IDLE_TIMEOUT_MS,

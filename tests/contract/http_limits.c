@@ -342,6 +342,46 @@ static void a_request_that_has_begun_is_not_idle(void **state)
 
 /* ---- the queue ---- */
 
+static void what_has_waited_too_long_in_the_queue_is_503_and_not_carried_out(void **state UNUSED)
+{
+    enum { WAITING = 3 };
+    struct fixture *fixture = fixture_new();
+    fixture->config.workers = 1;
+    fixture->config.queue_wait_ms = 50;
+    fixture_start(fixture);
+    struct client at_gate = client_open(fixture);
+    struct client clients[WAITING];
+    client_send(&at_gate, "GET /gate HTTP/1.1\r\n" HOST "\r\n");
+    fixture_wait_at_gate(fixture, 1);
+    for (size_t i = 0; i < WAITING; i++) {
+        clients[i] = client_open(fixture);
+        client_send(&clients[i], "GET /gate HTTP/1.1\r\n" HOST "\r\n");
+    }
+    struct http_figures figures = {.queue_length = 0};
+    while (figures.queue_length < WAITING) {
+        http_figures(fixture->server, &figures);
+    }
+    int64_t queued = clock_monotonic(NULL);
+    while (clock_monotonic(NULL) - queued <= fixture->config.queue_wait_ms) {
+    }
+    fixture_open_gate(fixture);
+    CLEANUP(response_done) struct response first;
+    client_read(&at_gate, &first);
+    assert_int_equal(first.status, 200);
+    client_close(&at_gate);
+    for (size_t i = 0; i < WAITING; i++) {
+        CLEANUP(response_done) struct response response;
+        client_read(&clients[i], &response);
+        assert_int_equal(response.status, 503);
+        assert_error_form(&response);
+        assert_string_equal(response_header(&response, "Retry-After"), "1");
+        client_close(&clients[i]);
+    }
+    assert_int_equal(atomic_load(&fixture->handled), 1);
+    expect_status(fixture, 200, "GET /gate HTTP/1.1\r\n" HOST "\r\n");
+    fixture_stop(fixture);
+}
+
 static void what_the_queue_does_not_take_is_503_at_once(void **state UNUSED)
 {
     enum { WORKERS = 4, QUEUE = 6, CLIENTS = 100, TAKEN = WORKERS + QUEUE };
@@ -440,6 +480,7 @@ int main(void)
         IMPATIENT(a_client_that_does_not_take_its_answer_is_cut),
         SHORT_IDLE(an_idle_connection_is_closed),
         SHORT_IDLE(a_request_that_has_begun_is_not_idle),
+        cmocka_unit_test(what_has_waited_too_long_in_the_queue_is_503_and_not_carried_out),
         cmocka_unit_test(what_the_queue_does_not_take_is_503_at_once),
         WITH_SERVER(a_client_that_leaves_while_it_waits_harms_nobody),
         cmocka_unit_test(connections_over_the_limit_wait_for_others_to_leave),
