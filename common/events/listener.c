@@ -15,7 +15,6 @@
 
 enum {
     ROUTES_MAX = LISTENERS_MAX * ENTITY_SUBJECTS_MAX,
-    HELD_SHARE = 2, /* of what is in flight, every second event may be held */
 };
 
 struct worker {
@@ -162,7 +161,7 @@ static void add_lanes(struct listeners *listeners, const struct listener *listen
         lane->route.listener = listener;
         lane->route.subject = *subject;
         lane->route.number = listeners->lane_count++;
-        lane->route.held_max = in_flight / HELD_SHARE;
+        lane->route.held_max = in_flight; /* a returning member may be given more than that at once */
     }
 }
 

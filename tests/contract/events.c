@@ -97,6 +97,23 @@ static void holds_a_gap_and_applies_it_the_instant_it_closes(void **state)
     bus_close(&bus, CLOSE_MS);
 }
 
+static void holds_as_many_gaps_as_may_be_in_flight(void **state)
+{
+    const struct world *world = *state;
+    struct instance shop = instance_open(world, "shop", "shop-1");
+    struct bus *bus = bus_connect(world);
+    for (uint64_t version = 2; version <= IN_FLIGHT; version++) {
+        publish_version(bus, make_id(1), version);
+    }
+    int64_t before = clock_monotonic(NULL);
+    publish_version(bus, make_id(1), 1);
+    wait_for_version(shop.store, &copies, make_id(1), IN_FLIGHT);
+    assert_in_range(clock_monotonic(NULL) - before, 0, EVENT_ACK_WAIT_MS / 2); /* not by redelivery */
+    wait_for_acknowledged(world, "shop", "ticket:updated");
+    instance_close(&shop);
+    bus_close(&bus, CLOSE_MS);
+}
+
 static void hears_of_what_another_process_applies(void **state)
 {
     const struct world *world = *state;
@@ -463,6 +480,7 @@ int main(int count, char **arguments)
         TEST(brings_a_change_to_the_replica),
         TEST(brings_many_versions_of_many_records_by_two_instances_each),
         TEST(holds_a_gap_and_applies_it_the_instant_it_closes),
+        TEST(holds_as_many_gaps_as_may_be_in_flight),
         TEST(hears_of_what_another_process_applies),
         TEST(makes_the_acknowledgement_of_a_double_good),
         TEST(loses_nothing_while_the_bus_is_away),

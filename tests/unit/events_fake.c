@@ -329,7 +329,7 @@ void fake_begin(const struct listener *listener, size_t in_flight, uint64_t seed
                 route->listener = listener;
                 route->subject = *subject;
                 route->number = instance->route_count++;
-                route->held_max = in_flight / 2;
+                route->held_max = in_flight;
             }
         }
         start(instance);
