@@ -10,15 +10,27 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
 
 struct signals {
     sigset_t set;
     sem_t received;
-    atomic_bool is_started;
+    sem_t started; /* or over */
+    atomic_bool is_over;
     pthread_t thread;
 };
+
+/* False: it takes too long. */
+static bool wait_for_start(struct signals *signals)
+{
+    struct timespec deadline = clock_deadline(SIGNALS_START_MS);
+    int result = 0;
+    while ((result = sem_clockwait(&signals->started, CLOCK_MONOTONIC, &deadline)) != 0 && errno == EINTR) {
+    }
+    return result == 0;
+}
 
 static void *take_signal(void *context)
 {
@@ -26,16 +38,23 @@ static void *take_signal(void *context)
     int number = 0;
     while (sigwait(&signals->set, &number) != 0) {
     }
+    if (atomic_load(&signals->is_over)) {
+        return NULL;
+    }
     log_info("%s received, stopping", number == SIGINT ? "SIGINT" : "SIGTERM");
     sem_post(&signals->received);
-    if (!atomic_load(&signals->is_started)) {
-        sleep(SIGNALS_START_MS / 1000);
-        if (!atomic_load(&signals->is_started)) {
-            log_warning("the start has not come to its end, ending now");
-            _exit(0);
-        }
+    if (!wait_for_start(signals)) {
+        log_warning("the start has not come to its end, ending now");
+        _exit(0);
     }
     return NULL;
+}
+
+static void done(struct signals *signals)
+{
+    sem_destroy(&signals->received);
+    sem_destroy(&signals->started);
+    xfree(signals);
 }
 
 bool signals_new(struct signals **ret_signals, struct error *error)
@@ -48,10 +67,10 @@ bool signals_new(struct signals **ret_signals, struct error *error)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a full file is an error of write(2), not the end of the process */
     sem_init(&signals->received, 0, 0);
+    sem_init(&signals->started, 0, 0);
     int result = pthread_create(&signals->thread, NULL, take_signal, signals);
     if (result != 0) {
-        sem_destroy(&signals->received);
-        xfree(signals);
+        done(signals);
         return error_set(error, ERROR_UNAVAILABLE, "starting a thread: %s", strerror(result));
     }
     *ret_signals = signals;
@@ -60,7 +79,7 @@ bool signals_new(struct signals **ret_signals, struct error *error)
 
 void signals_wait(struct signals *signals)
 {
-    atomic_store(&signals->is_started, true);
+    sem_post(&signals->started);
     while (sem_wait(&signals->received) != 0 && errno == EINTR) {
     }
 }
@@ -70,9 +89,10 @@ void signals_free(struct signals **signals)
     if (*signals == NULL) {
         return;
     }
-    pthread_cancel((*signals)->thread); /* it waits, or has ended */
+    atomic_store(&(*signals)->is_over, true);
+    sem_post(&(*signals)->started);
+    pthread_kill((*signals)->thread, SIGTERM); /* in case that it waits for one */
     pthread_join((*signals)->thread, NULL);
-    sem_destroy(&(*signals)->received);
-    xfree(*signals);
+    done(*signals);
     *signals = NULL;
 }
