@@ -2,6 +2,7 @@
  * Starts a service from its definition, waits for a signal, and stops it in order. */
 #include "common/service/service.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -187,9 +188,22 @@ static int start_wait_stop(struct service *service)
     return status;
 }
 
+/* The next file that is opened takes the number of one that is closed: the log would go into the store's files. */
+static void open_standard_files(void)
+{
+    int file;
+    do {
+        file = open("/dev/null", O_RDWR);
+    } while (file >= 0 && file <= STDERR_FILENO);
+    if (file > STDERR_FILENO) {
+        close(file);
+    }
+}
+
 int service_main(int argc, char **argv, const struct service_definition *definition)
 {
     int status = 0;
+    open_standard_files();
     if (answer_command_line(argc, argv, definition, &status)) {
         return status;
     }
