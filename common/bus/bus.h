@@ -16,7 +16,7 @@ enum {
     BUS_MESSAGE_ID_MAX = 96,   /* bytes, with the NUL */
     BUS_MESSAGE_MAX = 1000000, /* bytes that can be published: just under NATS' default max_payload of 1 MiB */
     BUS_SUBSCRIPTIONS_MAX = 64,
-    BUS_SIGNAL_MAX = 512,      /* bytes of a signal */
+    BUS_SIGNAL_MAX = 512, /* bytes of a signal */
 };
 
 struct bus;
@@ -82,10 +82,10 @@ struct subscription {
     const char *durable;     /* NULL: the position ends with the connection, and each new one begins at `start` */
     enum bus_start start;    /* used only when the durable is new */
     uint64_t start_sequence;
-    int64_t start_time;      /* ms since 1970 */
+    int64_t start_time;         /* ms since 1970 */
     bool acknowledge_by_engine; /* true: bus_drop acknowledges too, so that nothing comes again */
-    int64_t ack_wait_ms;     /* at least 1000, whole seconds */
-    size_t in_flight;        /* unacknowledged messages at once, 1 to 1024 */
+    int64_t ack_wait_ms;        /* at least 1000, whole seconds */
+    size_t in_flight;           /* unacknowledged messages at once, 1 to 1024 */
 };
 
 /* Runs on the subscription's own thread, one at a time; must not block for long, may ack later. Owns the delivery. */
@@ -109,8 +109,8 @@ typedef void bus_confirmed(bool stored, void *context);
 bool bus_publish(struct bus *bus, const char *subject, const char *message_id, const void *data, size_t length,
                  bus_confirmed *confirmed, void *context) MUST_CHECK;
 
-/* Publishes and waits for the confirmation; not on a bus thread. ERROR_UNAVAILABLE: not up, or not confirmed in time, in
- * which case it may be stored or not. ERROR_INVALID: it can never be published. */
+/* Publishes and waits for the confirmation; not on a bus thread. ERROR_UNAVAILABLE: not up, or not confirmed in time,
+ * in which case it may be stored or not. ERROR_INVALID: it can never be published. */
 bool bus_publish_wait(struct bus *bus, const char *subject, const char *message_id, const void *data, size_t length,
                       int64_t timeout_ms, struct error *error) MUST_CHECK;
 
@@ -120,7 +120,8 @@ typedef void bus_signalled(const void *data, size_t length, void *context);
 
 /* Everyone who listens to the topic gets it, the sender included; lost when the bus is away. Topics: [a-z0-9._-]+ */
 void bus_signal(struct bus *bus, const char *topic, const void *data, size_t length);
-bool bus_on_signal(struct bus *bus, const char *topic, bus_signalled *receive, void *context, struct error *error) MUST_CHECK;
+bool bus_on_signal(struct bus *bus, const char *topic, bus_signalled *receive, void *context,
+                   struct error *error) MUST_CHECK;
 
 /* ---- stopping ---- */
 

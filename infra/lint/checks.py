@@ -58,13 +58,27 @@ class Tree:
 Check = Callable[[Tree], list[str]]
 
 
-def spoken(tree: Tree, command: list[str], paths: list[Path]) -> list[str]:
-    """The lines of a tool that is silent, and exits with 0, when there is nothing to say."""
+# What begins a problem; the lines after it, which quote the place or lead to it, belong to it.
+DIAGNOSTIC = re.compile(r"[^\s:][^:]*:\d+:(\d+:)? (?!note:)")
+
+
+def diagnostics(output: str, begin: re.Pattern[str] = DIAGNOSTIC) -> list[str]:
+    """One text a problem, however many lines it has."""
+    found: list[str] = []
+    for line in output.splitlines():
+        if found and not begin.match(line):
+            found[-1] += "\n" + line
+        else:
+            found.append(line)
+    return found
+
+
+def spoken(tree: Tree, command: list[str], paths: list[Path], begin: re.Pattern[str] = DIAGNOSTIC) -> list[str]:
+    """The problems that a tool tells, which is silent, and exits with 0, when there is nothing to say."""
     if not paths:
         return []
     status, output = tree.run([*command, *map(str, paths)])
-    lines = output.splitlines()
-    return lines or ([f"{command[0]} failed with status {status}"] if status else [])
+    return diagnostics(output, begin) or ([f"{command[0]} failed with status {status}"] if status else [])
 
 
 # ---- what tools check ----
@@ -82,7 +96,9 @@ def is_shell_script(tree: Tree, path: Path) -> bool:
 
 
 def check_shell(tree: Tree) -> list[str]:
-    return spoken(tree, ["shellcheck", "--format=gcc"], [path for path in tree.files if is_shell_script(tree, path)])
+    any_line = re.compile("")
+    return spoken(tree, ["shellcheck", "--format=gcc"], [path for path in tree.files if is_shell_script(tree, path)],
+                  any_line)
 
 
 def check_analysis(tree: Tree) -> list[str]:
@@ -99,7 +115,7 @@ def check_headers(tree: Tree) -> list[str]:
     def compile_alone(path: Path) -> list[str]:
         command = [tree.compiler, *tree.flags, "-Werror", "-fsyntax-only", "-x", "c", "-"]
         status, output = tree.run(command, f'#include "{path}"\n')
-        return [f"{path}: does not compile alone", *output.splitlines()] if status else []
+        return [f"{path}: does not compile alone\n{output}".rstrip()] if status else []
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return [line for lines in pool.map(compile_alone, tree.headers) for line in lines]

@@ -29,7 +29,7 @@ def main() -> int:
             print(problem)
         if problems:
             failed.append(name)
-        print(f"  LINT   {name:<18} {len(problems) or 'no'} problems, {time.monotonic() - start:.1f} s", flush=True)
+        print(f"  LINT   {name:<18} {len(problems) or 'no'} problem{'s' * (len(problems) != 1)}, {time.monotonic() - start:.1f} s", flush=True)
     if failed:
         print(f"lint: failed: {', '.join(failed)}")
     return 1 if failed else 0

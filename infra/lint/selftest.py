@@ -8,7 +8,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from checks import CHECKS, SPDX, Tree, without_comments_and_strings
+from checks import CHECKS, SPDX, Tree, diagnostics, without_comments_and_strings
 
 LINE = f"/* {SPDX} */\n"
 STYLE = "BasedOnStyle: LLVM\nIndentWidth: 4\n"
@@ -165,6 +165,16 @@ class SelfTest(unittest.TestCase):
             for change, words in bad:
                 with self.subTest(name, change=change):
                     self.assertIn(words, "\n".join(CHECKS[name](self.tree(good | change))))
+
+    def test_problems_are_counted_and_not_the_lines_that_they_take(self) -> None:
+        bad = LINE + "int  x;\n\nint  y;\nint z( void );\n"
+        problems = CHECKS["format"](self.tree({".clang-format": STYLE, "common/base/a.c": bad}))
+        self.assertEqual([problem.split(":")[1] for problem in problems], ["2", "4", "5", "5"], problems)
+        told = "a.c:1:2: warning: one\n  x\n  ^\nb.c:3: error: two\nb.c:4:1: note: because\nc.c:5:1: style: three"
+        self.assertEqual([problem[:3] for problem in diagnostics(told)], ["a.c", "b.c", "c.c"])
+        self.assertEqual(diagnostics(""), [])
+        script = SHELL + "echo $1\necho $2\n"
+        self.assertEqual(len(CHECKS["shell scripts"](self.tree({"a.sh": script}))), 2)
 
     def compile_services(self, flags: list[str]) -> Tree:
         tree = self.tree({"build/release/none": ""})

@@ -178,7 +178,7 @@ def main() -> int:
     problems = [problem for check in CHECKS.values() for problem in check(tree)]
     for problem in problems:
         print(problem)
-    print(f"  LINT   {'pages and code':<18} {len(problems) or 'no'} problems")
+    print(f"  LINT   {'pages and code':<18} {len(problems) or 'no'} problem{'s' * (len(problems) != 1)}")
     return 1 if problems else 0
 
 
