@@ -176,6 +176,46 @@ static void files_are_for_their_owner_only(void **state UNUSED)
     store_close(&store);
 }
 
+static void remove_files(const char *uri)
+{
+    static const char *const suffixes[] = {"", "-wal", "-shm"};
+    CLEANUP(free_pointer) char *path = path_of(uri);
+    for (size_t i = 0; i < ARRAY_LENGTH(suffixes); i++) {
+        CLEANUP(free_pointer) char *name = xasprintf("%s%s", path, suffixes[i]);
+        assert_int_equal(unlink(name), 0);
+    }
+}
+
+/* What is written into a file without a name is gone with the process, and a process that starts behind that would
+ * know nothing of it: two could hold one claim. */
+static void a_file_that_was_removed_takes_nothing_more(void **state UNUSED)
+{
+    CLEANUP(free_pointer) char *uri = sqlite_uri();
+    struct store *store = fixture_open(uri);
+    struct item item = fixture_item("removed", 1);
+    fixture_insert(store, 1, "claim", &item, NULL);
+    remove_files(uri);
+    struct error error = ERROR_INIT;
+    struct record record = fixture_record(2), head = RECORD_INIT;
+    assert_int_equal(fixture_write(store, 0, &record, &item, NULL), STORE_UNAVAILABLE);
+    assert_false(store_get(store, &items, &record.id, &head, NULL, &error));
+    assert_int_equal(error.code, ERROR_UNAVAILABLE);
+    assert_false(store_ping(store, &error));
+
+    struct store *other = fixture_open(uri); /* makes a new file, to which both go on */
+    fixture_insert(other, 3, "claim", &item, NULL);
+    struct record again = fixture_record(4);
+    text_copy_cut(again.claim, sizeof(again.claim), "claim");
+    assert_int_equal(fixture_write(store, 0, &again, &item, NULL), STORE_CONFLICT_CLAIM);
+    struct id id = fixture_id(3);
+    assert_true(store_get(store, &items, &id, &head, NULL, &error));
+    fixture_insert(store, 2, "", &item, NULL);
+    store_close(&store);
+    id = fixture_id(2);
+    assert_true(store_get(other, &items, &id, &head, NULL, &error));
+    store_close(&other);
+}
+
 static void names_that_sqlite_takes_for_something_else_are_files(void **state UNUSED)
 {
     CLEANUP(free_pointer) char *uri = sqlite_uri();
@@ -843,6 +883,7 @@ int main(void)
         cmocka_unit_test(a_file_that_is_no_store_is_refused_and_left_alone),
         cmocka_unit_test(a_newer_format_is_refused),
         cmocka_unit_test(files_are_for_their_owner_only),
+        cmocka_unit_test(a_file_that_was_removed_takes_nothing_more),
         cmocka_unit_test(names_that_sqlite_takes_for_something_else_are_files),
         cmocka_unit_test(synchronous_is_full_and_the_journal_a_log),
         cmocka_unit_test(fields_and_indexes_are_added_and_what_is_undeclared_is_dropped),

@@ -8,8 +8,8 @@
  * conflicts too, since what they conflict with may be in the same transaction.
  *
  * When the commit itself fails its outcome is unknown. The turn is kept, the last write's token is looked up, and if it
- * is not there everything is repeated once. Behind any other failure the connection is opened anew for the next
- * writes, so that the store recovers as soon as the file does. */
+ * is not there everything is repeated once. Behind any other failure, and when the file was removed or replaced,
+ * the connection is opened anew for the next writes, so that the store recovers as soon as the file does. */
 #include <assert.h>
 #include <string.h>
 
@@ -140,7 +140,7 @@ static int note_log_pages(void *context, sqlite3 *database UNUSED, const char *n
 
 static bool ensure_writer(struct committer *committer, struct error *error)
 {
-    if (committer->writer && committer->writer->failed) {
+    if (committer->writer && (committer->writer->failed || connection_is_astray(committer->writer))) {
         connection_close(&committer->writer);
     }
     if (!committer->writer) {

@@ -105,6 +105,13 @@ void connection_close(struct connection **connection)
     xfree(closing);
 }
 
+bool connection_is_astray(const struct connection *connection)
+{
+    int moved = 0;
+    sqlite3_file_control(connection->database, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+    return moved != 0;
+}
+
 bool connection_error(struct connection *connection, const char *doing, struct error *error)
 {
     int saved_errno = errno;

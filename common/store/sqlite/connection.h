@@ -26,6 +26,10 @@ bool connection_open_writer(const char *path, struct connection **ret_connection
 bool connection_open_reader(const char *path, struct connection **ret_connection, struct error *error) MUST_CHECK;
 void connection_close(struct connection **connection);
 
+/* The path no longer leads to the file that is open: it was removed or replaced, and what is written into it is gone
+ * with the process. */
+bool connection_is_astray(const struct connection *connection);
+
 /* Says what SQLite says of the last failure, and the operating system where it knows more; returns false. */
 bool connection_error(struct connection *connection, const char *doing, struct error *error);
 /* Runs statements without parameters or results. */

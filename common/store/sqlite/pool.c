@@ -59,6 +59,9 @@ struct connection *pool_take(struct pool *pool, int64_t wait_ms, struct error *e
         error_set(error, ERROR_UNAVAILABLE, "%s: all %zu connections for reads are busy", pool->path, pool->limit);
         return NULL;
     }
+    if (connection && connection_is_astray(connection)) {
+        connection_close(&connection);
+    }
     if (!connection && !connection_open_reader(pool->path, &connection, error)) {
         error_prefix(error, "%s", pool->path);
         give_up(pool);
