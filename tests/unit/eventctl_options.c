@@ -25,12 +25,17 @@ struct values {
     int64_t seconds;
 };
 
+static const char *check_text(const char *value)
+{
+    return value[0] == '!' ? "must not begin with an exclamation mark" : NULL;
+}
+
 #define AT(member) .offset = offsetof(struct values, member)
 
 static const struct option table[] = {
     {.name = "flag", .type = OPTION_FLAG, AT(flag), .group = 1, .help = ""},
     {.name = "other", .type = OPTION_FLAG, AT(other), .group = 1, .help = ""},
-    {.name = "text", .type = OPTION_TEXT, AT(text), .help = ""},
+    {.name = "text", .type = OPTION_TEXT, AT(text), .help = "", .check = check_text},
     {.name = "texts", .type = OPTION_TEXTS, AT(texts), .help = ""},
     {.name = "number", .type = OPTION_NUMBER, AT(number), .min = -5, .max = 100, .help = ""},
     {.name = "numbers", .type = OPTION_NUMBERS, AT(numbers), .min = 1, .max = INT64_MAX, .help = ""},
@@ -168,6 +173,8 @@ static void what_is_wrong_is_said(void **state UNUSED)
         {"tool --texts", "--texts needs a value"},
         {"tool --text ''", "--text needs a value that is not empty"},
         {"tool --text=", "--text needs a value that is not empty"},
+        {"tool --text !", "--text must not begin with an exclamation mark"},
+        {"tool --text=!x", "--text must not begin with an exclamation mark"},
         {"tool --number -5", "--number needs a value"},
         {"tool --number 101", "--number must be an integer from -5 to 100, not \"101\""},
         {"tool --number=-6", "--number must be an integer from -5 to 100, not \"-6\""},
@@ -375,6 +382,7 @@ static void command_lines_of_listen_that_make_no_sense_are_refused(void **state 
         {"listen x --timeout 0", "--timeout must be"},
         {"listen x --durable a:b", "--durable must be"},
         {"listen x --queue-group a.b", "--queue-group must be"},
+        {"listen x --bus nonsense", "--bus must be stan://<host>:<port>/<cluster id>"},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
         struct listening listening;

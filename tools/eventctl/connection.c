@@ -61,9 +61,9 @@ struct connection {
 
 /* ---- settings ---- */
 
-static const char *check_bus_uri(const char *value)
+const char *connection_check_bus(const char *uri)
 {
-    return bus_uri_valid(value) ? NULL : "must be stan://<host>:<port>/<cluster id>";
+    return bus_uri_valid(uri) ? NULL : "must be stan://<host>:<port>/<cluster id>";
 }
 
 static const char *check_client_id(const char *value)
@@ -94,7 +94,7 @@ static const struct config_option setting_options[] = {
                      .offset = offsetof(struct settings, bus_uri),
                      .required = true,
                      .help = "the event bus: stan://<host>:<port>/<cluster id>",
-                     .check = check_bus_uri},
+                     .check = connection_check_bus},
     [OTHER_ROWS] = {.name = "NATS_CLIENT_ID",
                     .type = CONFIG_TEXT,
                     .offset = offsetof(struct settings, client_id),
@@ -139,16 +139,6 @@ static bool load_settings(const struct connection_options *options, struct setti
 {
     const struct config_option *rows = setting_options + (options->bus == NULL ? BUS_URI_ROW : OTHER_ROWS);
     size_t problems = config_load(rows, ret_settings, stderr);
-    const char *wrong = NULL;
-    if (options->bus != NULL && !text_copy(ret_settings->bus_uri, sizeof(ret_settings->bus_uri), options->bus)) {
-        wrong = "is too long";
-    } else if (options->bus != NULL) {
-        wrong = check_bus_uri(options->bus);
-    }
-    if (wrong != NULL) {
-        fprintf(stderr, "--bus: %s\n", wrong);
-        problems++;
-    }
     if (ret_settings->client_id[0] == '\0') {
         make_client_id(options->client_name, ret_settings->client_id);
     }
@@ -223,7 +213,7 @@ int connection_open(const struct connection_options *options, const struct signa
     }
     struct error error = ERROR_INIT;
     struct bus_config config = {
-        .uri = settings.bus_uri,
+        .uri = options->bus != NULL ? options->bus : settings.bus_uri,
         .client_id = settings.client_id,
         .publish_limit = PUBLISH_LIMIT,
         .state_changed = on_state_changed,

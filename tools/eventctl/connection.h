@@ -20,13 +20,17 @@ struct connection_options {
     const char *client_name;    /* what tells this client from others, if NATS_CLIENT_ID is unset; NULL: random */
 };
 
+/* What is wrong with a URI; NULL: nothing. */
+const char *connection_check_bus(const char *uri);
+
 /* The rows of a command's table for a member of this type. */
 #define CONNECTION_OPTIONS(struct_type, member)                                                                        \
     {.name = "bus",                                                                                                    \
      .type = OPTION_TEXT,                                                                                              \
      .offset = offsetof(struct_type, member.bus),                                                                      \
      .value = "URI",                                                                                                   \
-     .help = "the event bus, instead of BUS_URI"},                                                                     \
+     .help = "the event bus, instead of BUS_URI",                                                                      \
+     .check = connection_check_bus},                                                                                   \
     {                                                                                                                  \
         .name = "connect-timeout", .type = OPTION_SECONDS, .offset = offsetof(struct_type, member.connect_timeout_ms), \
         .min = 1, .max = CONNECT_TIMEOUT_MAX_MS, .value = "SECONDS",                                                   \

@@ -54,6 +54,16 @@ static bool seconds_from_text(const char *text, int64_t min, int64_t max, int64_
     return text_to_int64(digits, min, max, ret_ms);
 }
 
+static bool store_text(struct parser *parser, const struct option *option, const char *text, const char **ret_text)
+{
+    const char *problem = option->check != NULL ? option->check(text) : NULL;
+    if (problem != NULL) {
+        return wrong(parser, option->name, problem);
+    }
+    *ret_text = text;
+    return true;
+}
+
 static bool store_number(struct parser *parser, const struct option *option, const char *text, int64_t *ret_number)
 {
     if (text_to_int64(text, option->min, option->max, ret_number)) {
@@ -72,8 +82,7 @@ static bool store(struct parser *parser, const struct option *option, const char
     }
     switch (option->type) {
     case OPTION_TEXT:
-        *(const char **)(void *)place = text;
-        return true;
+        return store_text(parser, option, text, (const char **)(void *)place);
     case OPTION_NUMBER:
         return store_number(parser, option, text, (int64_t *)(void *)place);
     case OPTION_SECONDS:

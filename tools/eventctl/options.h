@@ -37,6 +37,8 @@ struct option {
     unsigned group;    /* at most one option of a group may be given; 0: none */
     const char *value; /* what the help calls the value */
     const char *help;  /* one line */
+    /* TEXT: what is wrong with the value, to be told behind the option's name; NULL: nothing. May be NULL. */
+    const char *(*check)(const char *value);
 };
 
 enum options_result {
