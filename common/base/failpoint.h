@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Named places where a test can freeze, kill, delay or fail a process. Compiled out unless TURNSTILE_FAILPOINTS
- * is defined (make FAILPOINTS=1).
+ * is defined (every build variant but release).
  *
  *   FAILPOINTS=orders.effect.before_write=stop,store.commit=fail:3
  *
