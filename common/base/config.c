@@ -22,23 +22,8 @@ enum {
 struct loader {
     FILE *problems;
     size_t count;
+    const char *path; /* of the file that the value at hand is from; NULL: it is from no file */
 };
-
-static void report(struct loader *loader, const char *name, const char *format, ...) PRINTF_LIKE(3, 4);
-
-static void report(struct loader *loader, const char *name, const char *format, ...)
-{
-    loader->count++;
-    if (loader->count > CONFIG_PROBLEMS_MAX) {
-        return;
-    }
-    fprintf(loader->problems, "%s: ", name);
-    va_list arguments;
-    va_start(arguments, format);
-    vfprintf(loader->problems, format, arguments);
-    va_end(arguments);
-    fputc('\n', loader->problems);
-}
 
 /* A value as a problem shows it: escaped, and without what stands before an '@', where URIs carry passwords. */
 static const char *printable(const char *value, char ret_text[static PRINTED_SIZE])
@@ -69,6 +54,27 @@ static const char *printable(const char *value, char ret_text[static PRINTED_SIZ
     }
     ret_text[used] = '\0';
     return ret_text;
+}
+
+static void report(struct loader *loader, const char *name, const char *format, ...) PRINTF_LIKE(3, 4);
+
+static void report(struct loader *loader, const char *name, const char *format, ...)
+{
+    loader->count++;
+    if (loader->count > CONFIG_PROBLEMS_MAX) {
+        return;
+    }
+    fputs(name, loader->problems);
+    if (loader->path != NULL) {
+        char shown[PRINTED_SIZE];
+        fprintf(loader->problems, " (from %s_FILE=%s)", name, printable(loader->path, shown));
+    }
+    fputs(": ", loader->problems);
+    va_list arguments;
+    va_start(arguments, format);
+    vfprintf(loader->problems, format, arguments);
+    va_end(arguments);
+    fputc('\n', loader->problems);
 }
 
 static bool is_textual(const struct config_option *option)
@@ -180,7 +186,11 @@ static const char *find_value(struct loader *loader, const struct config_option 
         return NULL;
     }
     if (has_path) {
-        return read_file(loader, file_name, path, file_value) ? file_value : NULL;
+        if (!read_file(loader, file_name, path, file_value)) {
+            return NULL;
+        }
+        loader->path = path;
+        return file_value;
     }
     if (has_value) {
         return value;
@@ -283,6 +293,7 @@ static void load_option(struct loader *loader, const struct config_option *optio
             report(loader, option->name, "%s, not \"%s\"", wrong, printable(value, shown));
         }
     }
+    loader->path = NULL;
     if (value == file_value) {
         memory_wipe(file_value, sizeof file_value);
     }

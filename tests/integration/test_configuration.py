@@ -198,7 +198,8 @@ def test_files_that_cannot_be_read_are_said_with_their_path(tmp_path: Path) -> N
     for path in (tmp_path / "missing", tmp_path, empty, long, nul):
         ended = run("tickets", good(tmp_path, JWT_KEY=None, JWT_KEY_FILE=str(path)))
         check_problems(ended, rf"JWT_KEY_FILE: cannot read {re.escape(str(path))}: \S+")
-    check_problems(run("tickets", good(tmp_path, JWT_KEY=None, JWT_KEY_FILE=str(short))), "JWT_KEY: must have at least 32")
+    check_problems(run("tickets", good(tmp_path, JWT_KEY=None, JWT_KEY_FILE=str(short))),
+                   rf"JWT_KEY \(from JWT_KEY_FILE={re.escape(str(short))}\): must have at least 32")
     both = run("tickets", good(tmp_path, JWT_KEY_FILE=str(short)))
     check_problems(both, "JWT_KEY: set together with JWT_KEY_FILE")
 

@@ -265,7 +265,28 @@ static void never_prints_a_secret(void **state UNUSED)
     unsetenv("T_KEY");
     write_file("hunter2\n", 8);
     setenv("T_KEY_FILE", file_path, 1);
-    expect_problem("T_KEY: must have at least 32 bytes, not 7\n");
+    assert_int_equal(load_table(options, &settings), 1);
+    assert_null(strstr(output, "hunter2"));
+}
+
+static void names_the_file_that_a_wrong_value_is_from(void **state UNUSED)
+{
+    char expected[512];
+    unsetenv("T_KEY");
+    setenv("T_KEY_FILE", file_path, 1);
+    setenv("T_PORT", "x", 1); /* this one is from the environment */
+    write_file("short\n", 6);
+    assert_int_equal(load_table(options, &settings), 2);
+    snprintf(expected, sizeof expected,
+             "T_KEY (from T_KEY_FILE=%s): must have at least 32 bytes, not 5\n"
+             "T_PORT: must be an integer from 1 to 65535, not \"x\"\n",
+             file_path);
+    assert_string_equal(output, expected);
+    unsetenv("T_PORT");
+    write_file(SECRET_VALUE "!", strlen(SECRET_VALUE) + 1);
+    snprintf(expected, sizeof expected, "T_KEY (from T_KEY_FILE=%s): must not contain an exclamation mark\n",
+             file_path);
+    expect_problem(expected);
 }
 
 static void hides_passwords_in_uris_and_control_characters(void **state UNUSED)
@@ -431,6 +452,7 @@ int main(void)
         cmocka_unit_test_setup(reports_everything_at_once, set_environment),
         cmocka_unit_test_setup(checks_the_length_of_texts, set_environment),
         cmocka_unit_test_setup(never_prints_a_secret, set_environment),
+        cmocka_unit_test_setup(names_the_file_that_a_wrong_value_is_from, set_environment),
         cmocka_unit_test_setup(hides_passwords_in_uris_and_control_characters, set_environment),
         cmocka_unit_test_setup(cuts_long_values_in_problems, set_environment),
         cmocka_unit_test_setup(reads_values_from_files, set_environment),
