@@ -811,6 +811,14 @@ def test_help_and_version_need_no_bus() -> None:
                 assert word in result.stdout
 
 
+@pytest.mark.parametrize("command", [["publish"], ["listen"], ["dead", "list"], ["dead", "replay"], ["schema"]])
+def test_what_options_mean_is_a_column_of_its_own(command: list[str]) -> None:
+    options = run_alone(*command, "--help").stdout.split("Options:\n")[1].splitlines()
+    matches = [re.fullmatch(r"(  --[a-z-]+(?: [A-Z]+(?:\.\.\.)?)?  +)\S.*", line) for line in options]
+    assert all(matches), options
+    assert len({match.end(1) for match in matches if match}) == 1, options
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

@@ -216,17 +216,28 @@ enum options_result options_parse(const struct option *options, int argc, char *
     return OPTIONS_READY;
 }
 
+/* As it is written on the command line. */
+static void describe(const struct option *option, char ret_text[static HELP_COLUMN_SIZE])
+{
+    bool is_list = option->type == OPTION_TEXTS || option->type == OPTION_NUMBERS;
+    snprintf(ret_text, HELP_COLUMN_SIZE, "--%s%s%s%s", option->name, option->value != NULL ? " " : "",
+             option->value != NULL ? option->value : "", is_list ? "..." : "");
+}
+
 void options_print_help(const struct option *options)
 {
+    char column[HELP_COLUMN_SIZE];
+    int width = 0;
+    for (const struct option *option = options; option->name != NULL; option++) {
+        describe(option, column);
+        width = (int)strlen(column) > width ? (int)strlen(column) : width;
+    }
     printf("Options:\n");
     for (const struct option *option = options; option->name != NULL; option++) {
-        bool is_list = option->type == OPTION_TEXTS || option->type == OPTION_NUMBERS;
-        char column[HELP_COLUMN_SIZE];
-        snprintf(column, sizeof(column), "--%s%s%s%s", option->name, option->value != NULL ? " " : "",
-                 option->value != NULL ? option->value : "", is_list ? "..." : "");
-        printf("  %-24s %s\n", column, option->help);
+        describe(option, column);
+        printf("  %-*s  %s\n", width, column, option->help);
     }
-    printf("  %-24s %s\n", "--help", "print this");
+    printf("  %-*s  %s\n", width, "--help", "print this");
 }
 
 bool options_proceed(enum options_result result, const char *usage, const struct option *options,
