@@ -265,8 +265,10 @@ static bool take_swept(struct relay *relay, const struct outbox_page *page)
 /* With the lock held, which is released for a while. */
 static void sweep(struct relay *relay)
 {
-    struct outbox_query query = {.created_until = clock_now(relay->config.clock) -
-                                                  (relay->was_swept ? relay->config.sweep_age_ms : FRESH_MS),
+    int64_t now = clock_now(relay->config.clock);
+    int64_t age = relay->was_swept ? relay->config.sweep_age_ms : FRESH_MS;
+    struct outbox_query query = {.created_until = now - age,
+                                 .created_from = now + age,
                                  .limit = SWEEP_LIMIT,
                                  .bytes = 2 * backlog_read_bytes(relay->backlog)};
     struct outbox_page page = OUTBOX_PAGE_INIT;

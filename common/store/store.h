@@ -162,11 +162,13 @@ struct outbox_page {
 #define OUTBOX_PAGE_INIT ((struct outbox_page){.count = 0})
 
 /* Which entries to read: those of one record (collection and id set), lowest version first; or, of all records, for
- * each record its lowest unconfirmed entry if it was created at or before `created_until`, oldest first. */
+ * each record its lowest unconfirmed entry if it was created at or before `created_until`, oldest first; and behind
+ * these, those created at or after `created_from`, which are of a time when the clock was wrong. */
 struct outbox_query {
     const struct collection *collection; /* NULL: all */
     struct id id;
     int64_t created_until; /* milliseconds since 1970; ignored for one record */
+    int64_t created_from;  /* the same; 0: none */
     size_t limit;          /* 1 to STORE_LIMIT_MAX */
     size_t bytes;          /* stop after this much payload (at least one item is returned); 0: no bound */
 };

@@ -261,6 +261,42 @@ static void publishes_again_what_was_confirmed_but_not_removed(void **state)
     tap_free(&created);
 }
 
+/* Writes a version with its event, and publishes nothing. */
+static void leave_behind(struct store *store, struct id id, uint64_t version)
+{
+    struct error error = ERROR_INIT;
+    struct record record = RECORD_INIT;
+    record.id = id;
+    record.version = version;
+    struct ticket ticket = make_ticket((int64_t)version);
+    struct event event = version == 1 ? event_ticket_created(&ticket) : event_ticket_updated(&ticket);
+    CLEANUP(buffer_done) struct buffer text = BUFFER_INIT(EVENT_PAYLOAD_MAX);
+    message_print(event.subject, &record, &ticket, 1000, &text);
+    const struct outbox_entry entry = {.subject = event.subject->name, .payload = text.data, .length = text.length};
+    assert_int_equal(store_write(store, &tickets, version - 1, &record, &ticket, &entry, &error), STORE_DONE);
+}
+
+static int64_t in_a_day(void *context UNUSED)
+{
+    return clock_now(NULL) + 86400000;
+}
+
+/* As when a machine started with a clock that was wrong, and has been set since. */
+static void publishes_what_was_left_behind_before_the_clock_was_set_back(void **state)
+{
+    const struct world *world = *state;
+    const struct clock future = {.now = in_a_day, .monotonic = clock_system.monotonic};
+    struct store *store = world_store(world, "writers", &future);
+    struct instance shop = instance_open(world, "shop", "shop-1");
+    struct instance next = instance_open(world, "writers", "writers-2");
+    leave_behind(store, make_id(1), 1);
+    wait_for_version(shop.store, &copies, make_id(1), 1);
+    wait_for_empty_outbox(store);
+    instance_close(&next);
+    instance_close(&shop);
+    store_close(&store);
+}
+
 static int64_t a_minute_ago(void *context UNUSED)
 {
     return clock_now(NULL) - 60000;
@@ -272,20 +308,9 @@ static void drains_what_was_left_behind_at_the_speed_of_the_bus(void **state)
     const struct world *world = *state;
     const struct clock past = {.now = a_minute_ago, .monotonic = clock_system.monotonic};
     struct store *store = world_store(world, "writers", &past);
-    struct error error = ERROR_INIT;
     for (uint64_t number = 1; number <= LEFTOVERS; number++) {
         bool is_deep = number <= DEEP;
-        struct record record = RECORD_INIT;
-        record.id = make_id(is_deep ? 1 : number);
-        record.version = is_deep ? number : 1;
-        struct ticket ticket = make_ticket((int64_t)record.version);
-        struct event event = record.version == 1 ? event_ticket_created(&ticket) : event_ticket_updated(&ticket);
-        struct buffer text = BUFFER_INIT(EVENT_PAYLOAD_MAX);
-        message_print(event.subject, &record, &ticket, 1000, &text);
-        const struct outbox_entry entry = {.subject = event.subject->name, .payload = text.data, .length = text.length};
-        assert_int_equal(store_write(store, &tickets, record.version - 1, &record, &ticket, &entry, &error),
-                         STORE_DONE);
-        buffer_done(&text);
+        leave_behind(store, make_id(is_deep ? 1 : number), is_deep ? number : 1);
     }
     struct bus *bus = bus_connect(world);
     struct tap *created = tap_new(bus, "ticket:created");
@@ -488,6 +513,7 @@ int main(int count, char **arguments)
         TEST(closes_in_time_while_the_bus_is_away_and_leaves_the_rest_to_the_next),
         TEST(publishes_what_a_killed_instance_left_behind),
         TEST(publishes_again_what_was_confirmed_but_not_removed),
+        TEST(publishes_what_was_left_behind_before_the_clock_was_set_back),
         TEST(drains_what_was_left_behind_at_the_speed_of_the_bus),
         TEST(keeps_what_cannot_be_applied_and_lets_the_rest_pass),
         TEST(applies_an_effect_once_and_publishes_it),

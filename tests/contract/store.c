@@ -422,6 +422,17 @@ static void what_is_due_is_the_lowest_entry_of_each_record_oldest_first(void **s
     query.created_until = 1999;
     CLEANUP(outbox_page_done) struct outbox_page later = read_outbox(store, &query);
     assert_int_equal(later.count, 0); /* two/2 is the lowest, and two/3 has to wait for it */
+    query.created_until = 0;
+    query.created_from = 2000;
+    CLEANUP(outbox_page_done) struct outbox_page future = read_outbox(store, &query);
+    assert_int_equal(future.count, 3);
+    assert_string_equal(future.items[0].subject, "one/1");
+    assert_string_equal(future.items[1].subject, "two/2");
+    query.created_from = 2001;
+    CLEANUP(outbox_page_done) struct outbox_page far = read_outbox(store, &query);
+    assert_int_equal(far.count, 1);
+    assert_ptr_equal(far.items[0].collection, &others);
+    query.created_from = 0;
     query.created_until = 3000;
     query.limit = 2;
     CLEANUP(outbox_page_done) struct outbox_page first = read_outbox(store, &query);

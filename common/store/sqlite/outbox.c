@@ -25,8 +25,12 @@ static void append_declared(struct buffer *sql, const struct sqlite_store *store
 void outbox_init(struct sqlite_store *store)
 {
     CLEANUP(buffer_done) struct buffer sql = BUFFER_INIT(ROWS_SQL_MAX);
-    /* The + keeps SQLite from walking the primary key and sorting: the order is that of the index. */
-    buffer_printf(&sql, "%s INDEXED BY \"store_outbox.by_created\" WHERE o.\"created\" <= ?1 AND +", columns);
+    /* Each + keeps SQLite from another plan than walking the index in its order: what is neither old nor of the future
+     * is passed over on the way, and is little. */
+    buffer_printf(&sql,
+                  "%s INDEXED BY \"store_outbox.by_created\" WHERE (+o.\"created\" <= ?1 OR +o.\"created\" >= ?3)"
+                  " AND +",
+                  columns);
     append_declared(&sql, store);
     buffer_append_text(&sql, " AND NOT EXISTS (SELECT 1 FROM \"store_outbox\" AS p WHERE p.\"collection\" ="
                              " o.\"collection\" AND p.\"id\" = o.\"id\" AND p.\"version\" < o.\"version\")"
@@ -74,6 +78,7 @@ static bool scan(struct sqlite_store *store, struct connection *connection, cons
     } else {
         statement_bind_number(statement, 1, query->created_until);
         statement_bind_number(statement, 2, (int64_t)limit);
+        statement_bind_number(statement, 3, query->created_from > 0 ? query->created_from : INT64_MAX);
     }
     bool more = true;
     while (more) {

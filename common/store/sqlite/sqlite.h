@@ -117,7 +117,7 @@ struct sqlite_store {
     const struct store_collection *collections;
     size_t collection_count;
     struct rows_texts texts[STORE_COLLECTIONS_MAX];
-    char *outbox_due; /* ?1: created at or before; ?2: how many */
+    char *outbox_due; /* ?1: created at or before; ?2: how many; ?3: or at or after */
     char *outbox_count;
     struct pool pool;
     struct committer *committer; /* NULL until everything else is open */
