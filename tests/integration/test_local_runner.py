@@ -8,11 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from runner_support import ROOT, SERVICES, House, house, is_alive, wait_until
+from runner_support import PYTHON, ROOT, RUNNER, SERVICES, House, house, is_alive, wait_until
 
 sys.path.insert(0, str(ROOT / "infra/local"))
 from runner.output import LINE_BYTES_MAX, LOGS_KEPT, LineSplitter, LogFile, Terminal  # noqa: E402
@@ -52,6 +54,26 @@ def test_up_detached_serves_every_prefix_and_down_leaves_nothing(home: House) ->
     assert home.pids() == {}
     for name in SERVICES:
         assert f"{name} says goodbye" in home.log(name)
+
+
+def test_up_says_where_everything_is(home: House) -> None:
+    said = home.up()
+    command = f"BUS_URI=stan://localhost:{home.nats_port}/ticketing {home.build}/eventctl listen ticket:created"
+    assert command in said.replace("'", "")
+    [services] = re.findall(r"Services: +(.*)", said)
+    for name, address in (each.split() for each in services.split(", ")):
+        with urllib.request.urlopen(f"http://{address}/who") as response:
+            assert json.load(response)["name"] == name
+    assert [each.split()[0] for each in services.split(", ")] == list(SERVICES)
+
+
+def test_the_runners_log_has_times_as_the_services_have_them(home: House) -> None:
+    home.up(TZ="Asia/Tokyo")
+    home.down()
+    for line in home.log("turnstile").splitlines():
+        assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z \w", line), line
+    first = datetime.strptime(home.log("turnstile")[:24], "%Y-%m-%dT%H:%M:%S.%f%z")
+    assert abs((datetime.now(timezone.utc) - first).total_seconds()) < 600
 
 
 def test_down_with_nothing_running_says_so(home: House) -> None:
@@ -135,6 +157,19 @@ def test_a_signal_stops_all_of_it_in_order(home: House, tmp_path: Path, number: 
     assert re.search(r"^tickets +\| tickets says goodbye$", output, re.MULTILINE)
     assert output.index("says goodbye") < output.index("STREAM: Shutting down")
     assert output.rstrip().endswith("all stopped")
+    assert "[DBG]" in home.log("nats")
+    assert "[DBG]" not in output
+
+
+def test_an_early_ctrl_c_ends_it_without_a_word(home: House) -> None:
+    # It comes when the first of the runner's modules is looked for.
+    script = f"import runpy, signal, sys; sys.path.insert(0, {str(RUNNER.parent)!r})\n" \
+             "class Finder:\n" \
+             "    def find_spec(self, name, *rest):\n" \
+             "        if name.startswith('runner'): signal.raise_signal(signal.SIGINT)\n" \
+             f"sys.meta_path.insert(0, Finder()); runpy.run_path({str(RUNNER)!r}, run_name='__main__')"
+    result = subprocess.run([PYTHON, "-c", script, "up"], env=home.environment(), capture_output=True, text=True)
+    assert (result.returncode, result.stdout, result.stderr) == (-signal.SIGINT, "", "")
 
 
 def test_a_service_that_does_not_stop_is_killed_and_that_is_said(home: House, tmp_path: Path) -> None:
@@ -184,6 +219,14 @@ def test_restarts_are_spaced_further_and_further(home: House) -> None:
     pauses = re.findall(r"orders (?:was killed|exited).*again in ([0-9.]+) s", home.log("turnstile"))
     assert pauses[:4] == ["0.1", "0.2", "0.4", "0.8"]
     assert home.fetch("/api/tickets")[0] == 200
+
+
+def test_a_program_that_has_gone_is_named(home: House) -> None:
+    home.up()
+    (home.build / "orders").unlink()
+    os.kill(home.pid("orders"), signal.SIGKILL)
+    words = f"orders cannot be started: {home.build}/orders: No such file or directory"
+    wait_until(lambda: words in home.log("turnstile"), "the file is not named")
 
 
 @pytest.mark.parametrize("detach", ["0", "1"])
@@ -279,6 +322,38 @@ def test_settings_that_make_no_sense_are_refused_in_words(home: House, changes: 
     assert result.returncode == 1
     assert words in result.stdout
     assert "Traceback" not in result.stdout
+
+
+def test_a_folder_that_up_makes_is_for_its_owner_only(home: House) -> None:
+    home.run("up", FAKE_AUTH="misconfigured")
+    assert home.run_dir.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_with_other_files_is_refused_and_left_as_it_was(home: House) -> None:
+    home.run_dir.mkdir()
+    (home.run_dir / "letter.txt").write_text("Dear")
+    result = home.run("up")
+    assert (result.returncode, list(home.run_dir.iterdir())) == (1, [home.run_dir / "letter.txt"])
+    assert f"RUN_DIR: {home.run_dir} holds other files" in result.stdout
+
+
+@pytest.mark.parametrize("run_dir, words", [
+    ("/dev/null", "RUN_DIR: /dev/null is not a folder"),
+    ("/dev/null/x", "RUN_DIR: cannot make /dev/null/x: Not a directory"),
+    ("/proc/x", "RUN_DIR: cannot make /proc/x: No such file or directory"),
+])
+def test_a_folder_that_cannot_be_is_told_with_its_variable(home: House, run_dir: str, words: str) -> None:
+    result = home.run("up", RUN_DIR=run_dir)
+    assert (result.returncode, result.stdout.strip()) == (1, f"turnstile: {words}")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_folder_of_another_user_is_refused(home: House) -> None:
+    home.run_dir.mkdir()
+    os.chown(home.run_dir, 65534, 65534)
+    result = home.run("up")
+    assert (result.returncode, result.stdout.strip()) == (
+        1, f"turnstile: RUN_DIR: {home.run_dir} belongs to another user")
 
 
 def test_all_problems_are_told_at_once(home: House) -> None:

@@ -9,16 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from runner.output import Terminal
-from runner.plan import ignored_variables, plan
+from runner.plan import CLUSTER, ignored_variables, plan
 from runner.process import Spec
 from runner.services import SERVICES
 from runner.settings import Settings, SettingsError, check_ports, read_run_dir, read_settings
-from runner.state import RunLock, StateError, down, remove_stale_pid_files
+from runner.state import RunLock, StateError, down, prepare_run_dir, remove_stale_pid_files
 from runner.supervisor import Supervisor
 
 ROOT = Path(__file__).resolve().parents[3]
 TOUR = "infra/local/tour.sh"
 TOUR_ADDRESS = "http://localhost:8080"
+# What the tour brings about.
+WATCHED_SUBJECTS = "ticket:created ticket:updated order:created order:cancelled"
 # How long what a killed runner left behind may take to be gone.
 STALE_SECONDS_MAX = 5.0
 # The last byte that a detached supervisor sends when everything is ready.
@@ -31,19 +33,28 @@ def complain(text: str) -> None:
         print(f"turnstile: {line}", file=sys.stderr)
 
 
-def closing_words(settings: Settings) -> str:
+def eventctl(settings: Settings) -> str:
+    """The program, as one would type it at the root."""
+    program = settings.build / "eventctl"
+    return shlex.quote(str(program.relative_to(settings.root) if program.is_relative_to(settings.root) else program))
+
+
+def closing_words(settings: Settings, stages: list[list[Spec]]) -> str:
     address = f"http://localhost:{settings.http_port}"
     script = (settings.root / TOUR).read_text().replace(TOUR_ADDRESS, address)
     # Without the first lines, which are about the file.
     tour = "".join(f"    {line}" if line.strip() else line for line in script.splitlines(keepends=True)[3:])
     elsewhere = "" if settings.run_dir == settings.root / "run" else f"RUN_DIR={shlex.quote(str(settings.run_dir))} "
     stop = f"{elsewhere}make down" if settings.detach else "Ctrl-C"
+    services = ", ".join(f"{spec.name} {spec.address}" for stage in stages for spec in stage if spec.address)
     return f"""
 Turnstile is up at {address}. To look around, paste this into a terminal:
 
 {tour}
 The API:     {address}{" ".join(prefix for service in SERVICES for prefix in service.prefixes)}
+Services:    {services}
 The broker:  port {settings.nats_port}; its state: http://localhost:{settings.nats_monitor_port}/streaming
+Events:      BUS_URI=stan://localhost:{settings.nats_port}/{CLUSTER} {eventctl(settings)} listen {WATCHED_SUBJECTS}
 Logs:        {settings.run_dir}/<name>.log
 To stop it:  {stop}
 """
@@ -59,7 +70,7 @@ def supervise(settings: Settings, stages: list[list[Spec]], lock: RunLock, termi
 
     def ready() -> None:
         supervisor.say("ready")
-        for line in closing_words(settings).splitlines():
+        for line in closing_words(settings, stages).splitlines():
             terminal.write(line.encode())
         when_ready(supervisor)
 
@@ -117,7 +128,7 @@ def supervise_detached(settings: Settings, stages: list[list[Spec]], lock: RunLo
 
 def up() -> int:
     settings = read_settings(os.environ, ROOT)
-    settings.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    prepare_run_dir(settings.run_dir)
     lock = RunLock(settings.run_dir)
     if not lock.take():
         pid = lock.wait_for_holder()

@@ -19,6 +19,8 @@ from runner.settings import HOST, Settings, SettingsError, port_problem
 
 BROKER = ".deps/bin/nats-streaming-server"
 CLUSTER = "ticketing"
+# How its lines about each connection and subscription are marked.
+BROKER_CHATTER = b"[DBG]"
 NGINX_TEMPLATE = "infra/nginx/nginx.conf.in"
 NGINX_PATH = "/usr/sbin:/usr/local/sbin"
 NGINX_ROOT_USER = "user www-data;"
@@ -103,7 +105,7 @@ def broker_spec(settings: Settings) -> Spec:
                "-m", str(settings.nats_monitor_port), "-hbi", "5s", "-hbt", "5s", "-hbf", "2", "-SD", "-cid", CLUSTER,
                "-st", "file", "-dir", str(directory), "-mm", "0", "-mb", "0", "-ma", "0s", "-mi", "0"]
     return Spec("nats", command, partial(answers, f"http://{HOST}:{settings.nats_monitor_port}/streaming/serverz"),
-                base_environment(os.environ))
+                base_environment(os.environ), chatter=BROKER_CHATTER)
 
 
 def service_spec(settings: Settings, service: Service, number: int, port: int) -> Spec:
@@ -120,7 +122,7 @@ def service_spec(settings: Settings, service: Service, number: int, port: int) -
         environment["JWT_KEY_FILE"] = str(ensure_key(settings))
     name = service.name if settings.scale == 1 else f"{service.name}-{number}"
     is_ready: Callable[[], bool] = partial(service_is_ready, port)
-    return Spec(name, [str(settings.build / service.name)], is_ready, environment)
+    return Spec(name, [str(settings.build / service.name)], is_ready, environment, address=f"{HOST}:{port}")
 
 
 def nginx_configuration(settings: Settings, state: Path, ports: Mapping[str, list[int]]) -> str:

@@ -37,6 +37,10 @@ class Spec:
     stop_signal: signal.Signals = signal.SIGTERM
     # What it gets when the runner is killed. All of these survive a SIGKILL, but a killed nginx leaves its workers.
     orphan_signal: signal.Signals = signal.SIGKILL
+    # Lines with this are in the log only.
+    chatter: bytes | None = None
+    # Where it is reached, if the user is to know.
+    address: str = ""
 
 
 def write_pid_file(path: Path, pid: int) -> None:
@@ -107,7 +111,8 @@ class Process:
     def _take_line(self, line: bytes) -> None:
         self.last_lines.append(line)
         self._log.write(line)
-        self._show(self.spec.name, line)
+        if self.spec.chatter is None or self.spec.chatter not in line:
+            self._show(self.spec.name, line)
 
     def has_ended(self) -> bool:
         if self._popen is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from runner.supervisor import NAME
 
+LOCK = "lock"
 DOWN_SECONDS_MAX = 90.0
 HOLDER_SECONDS_MAX = 2.0
 POLL_SECONDS = 0.05
@@ -27,11 +28,30 @@ def start_time(pid: int) -> str | None:
         return None
 
 
+def prepare_run_dir(run_dir: Path) -> None:
+    """Makes the folder, for its owner only. One that is there must be ours, or empty: nothing is mixed into what is
+    somebody else's."""
+    try:
+        run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError:
+        raise StateError(f"RUN_DIR: {run_dir} is not a folder") from None
+    except OSError as error:
+        raise StateError(f"RUN_DIR: cannot make {run_dir}: {error.strerror}") from None
+    if run_dir.stat().st_uid != os.geteuid():
+        raise StateError(f"RUN_DIR: {run_dir} belongs to another user")
+    try:
+        is_free = (run_dir / LOCK).is_file() or not any(run_dir.iterdir())
+    except OSError as error:
+        raise StateError(f"RUN_DIR: cannot use {run_dir}: {error.strerror}") from None
+    if not is_free:
+        raise StateError(f"RUN_DIR: {run_dir} holds other files; name an empty folder, or one that is not there")
+
+
 class RunLock:
     """RUN_DIR/lock. The kernel lets go of it when its last holder dies, however that comes about."""
 
     def __init__(self, run_dir: Path) -> None:
-        self._path = run_dir / "lock"
+        self._path = run_dir / LOCK
         self._pid_file = run_dir / f"{NAME}.pid"
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
 
@@ -78,7 +98,7 @@ def remove_stale_pid_files(run_dir: Path) -> bool:
 
 def down(run_dir: Path) -> str:
     """Stops what runs in run_dir and returns when all of it is gone; returns what to tell the user."""
-    if not (run_dir / "lock").exists():
+    if not (run_dir / LOCK).exists():
         return f"nothing is running in {run_dir}"
     lock = RunLock(run_dir)
     if lock.take():
@@ -86,7 +106,7 @@ def down(run_dir: Path) -> str:
         return f"nothing is running in {run_dir}"
     pid = lock.wait_for_holder()
     if pid is None:
-        raise StateError(f"{run_dir}/lock is held by a process that does not say which it is")
+        raise StateError(f"{run_dir / LOCK} is held by a process that does not say which it is")
     try:
         os.kill(pid, signal.SIGTERM)
     except ProcessLookupError:

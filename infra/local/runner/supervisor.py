@@ -9,6 +9,7 @@ import selectors
 import signal
 import time
 from collections.abc import Callable, Iterable
+from datetime import datetime, timezone
 from pathlib import Path
 
 from runner.output import LogFile, Terminal
@@ -79,7 +80,8 @@ class Supervisor:
     def say(self, text: str) -> None:
         """A line of the runner's own."""
         line = text.encode(errors="replace")
-        self._log.write(time.strftime("%Y-%m-%dT%H:%M:%S ").encode() + line)
+        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self._log.write(f"{now} ".encode() + line)
         self._print(NAME, line)
 
     def turn(self, seconds: float) -> None:
@@ -124,7 +126,8 @@ class Supervisor:
         try:
             descriptor = process.start()
         except OSError as error:
-            self._restart(process, f"cannot be started: {error.strerror}")
+            where = f"{error.filename}: " if error.filename else ""
+            self._restart(process, f"cannot be started: {where}{error.strerror}")
             return
         self._selector.register(descriptor, selectors.EVENT_READ, lambda: self._move_output(process, descriptor))
 
