@@ -22,17 +22,18 @@ service_tickets_SOURCES := listeners.c main.c routes.c ticket.c
 service_orders_SOURCES := listeners.c main.c order.c routes.c
 
 TOOLS := eventctl
-tool_eventctl_SOURCES := asyncapi.c channel.c command.c connection.c dead.c dead_letters.c dead_list.c dead_replay.c input.c listen.c listen_options.c main.c options.c output.c publish.c schema.c signals.c
+tool_eventctl_SOURCES := asyncapi.c channel.c command.c connection.c dead.c dead_letters.c dead_list.c dead_replay.c indent.c input.c listen.c listen_options.c main.c options.c output.c publish.c schema.c signals.c
 
 # Each is a program of its own: tests/unit/<name>.c, tests/contract/<name>.c. What one needs besides the library, it
 # names: <name>_WITH := services/orders/order.c
-UNIT_TESTS := bus_link base_buffer base_clock base_config base_encoding base_failpoint base_hashmap base_id base_log base_queue base_text auth_cache auth_cookie auth_limiter auth_password auth_token auth_user schema_fields schema_fuzz schema_money schema_parse schema_print schema_table order_rules ticket_rules http_conditional http_cookies http_proxies http_router http_url events_verdict events_message events_dead_letter events_backlog events_relay events_shard events_listener eventctl_options events_signals
+UNIT_TESTS := bus_link base_buffer base_clock base_config base_encoding base_failpoint base_hashmap base_id base_log base_queue base_text auth_cache auth_cookie auth_limiter auth_password auth_token auth_user schema_fields schema_fuzz schema_money schema_parse schema_print schema_table order_rules ticket_rules http_conditional http_cookies http_proxies http_router http_url events_verdict events_message events_dead_letter events_backlog events_relay events_shard events_listener eventctl_indent eventctl_options events_signals
 order_rules_WITH := services/orders/order.c
 events_listener_WITH := tests/unit/events_fake.c
 events_shard_WITH := tests/unit/events_fake.c
 ticket_rules_WITH := services/tickets/ticket.c
 auth_limiter_WITH := services/auth/limiter.c
 auth_user_WITH := services/auth/user.c
+eventctl_indent_WITH := tools/eventctl/indent.c
 eventctl_options_WITH := tools/eventctl/connection.c tools/eventctl/listen_options.c tools/eventctl/options.c tools/eventctl/signals.c
 CONTRACT_TESTS := bus bus_outage bus_stan store store_list store_processes store_sqlite http_limits http_server http_stop events
 events_WITH := tests/contract/events_fixture.c tests/contract/bus_server.c

@@ -761,6 +761,16 @@ def test_schemas_of_all_subjects_are_one_object() -> None:
         assert json.loads(one.stdout) == schema
 
 
+@pytest.mark.parametrize("arguments", [[], ["order:created"], ["--asyncapi"]])
+def test_schemas_are_indented_or_compact(arguments: list[str]) -> None:
+    indented = run_alone("schema", *arguments).stdout
+    compact = run_alone("schema", *arguments, "--compact").stdout
+    document = json.loads(compact)
+    assert indented == json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    assert compact.count("\n") == 1 and compact.endswith("\n")
+    assert json.dumps(document, separators=(",", ":"), ensure_ascii=False) + "\n" == compact
+
+
 def test_a_schema_has_the_fields_of_its_event() -> None:
     ticket = json.loads(run_alone("schema", "ticket:created").stdout)
     assert set(ticket["properties"]) == {
@@ -801,7 +811,7 @@ def test_help_and_version_need_no_bus() -> None:
         (["dead"], ["list", "replay"]),
         (["dead", "list"], ["--subject", "--all", "--json"]),
         (["dead", "replay"], ["--subject", "--sequence", "--listener"]),
-        (["schema"], ["--asyncapi"]),
+        (["schema"], ["--asyncapi", "--compact"]),
     ):
         for option in ("--help", "-h"):
             result = run_alone(*arguments, option)

@@ -5,19 +5,22 @@
 #include "common/base/text.h"
 #include "tools/eventctl/asyncapi.h"
 #include "tools/eventctl/command.h"
+#include "tools/eventctl/indent.h"
 #include "tools/eventctl/options.h"
 
 enum {
     DOCUMENT_MAX = 1 << 20,
+    INDENTED_MAX = 8 * DOCUMENT_MAX,
 };
 
 static const char usage[] =
-    "Usage: eventctl schema [SUBJECT | --asyncapi]\n"
+    "Usage: eventctl schema [SUBJECT | --asyncapi] [--compact]\n"
     "Prints the JSON Schema of a subject's events, or of all subjects as one object {subject: schema}, or an AsyncAPI\n"
     "document of all channels.\n";
 
 struct schema_options {
     bool asyncapi;
+    bool compact;
 };
 
 static const struct option options[] = {
@@ -25,6 +28,10 @@ static const struct option options[] = {
      .type = OPTION_FLAG,
      .offset = offsetof(struct schema_options, asyncapi),
      .help = "print an AsyncAPI 2.6 document"},
+    {.name = "compact",
+     .type = OPTION_FLAG,
+     .offset = offsetof(struct schema_options, compact),
+     .help = "print it on one line"},
     {.name = NULL},
 };
 
@@ -53,9 +60,23 @@ static bool check_arguments(const struct schema_options *given, const struct opt
     return true;
 }
 
+static int print_document(const struct buffer *document, bool compact)
+{
+    CLEANUP(buffer_done) struct buffer indented = BUFFER_INIT(INDENTED_MAX);
+    if (!compact) {
+        indent_json(buffer_text(document), document->length, &indented);
+    }
+    if (document->overflowed || indented.overflowed) {
+        fprintf(stderr, "eventctl: the catalogue is too large\n");
+        return STATUS_FAILED;
+    }
+    printf("%s\n", buffer_text(compact ? document : &indented));
+    return STATUS_OK;
+}
+
 int command_schema(int argc, char **argv)
 {
-    struct schema_options given = {.asyncapi = false};
+    struct schema_options given = {.compact = false};
     struct option_texts arguments = {.count = 0};
     struct error error = ERROR_INIT;
     int status = STATUS_OK;
@@ -74,10 +95,5 @@ int command_schema(int argc, char **argv)
     } else {
         print_all(&document);
     }
-    if (document.overflowed) {
-        fprintf(stderr, "eventctl: the catalogue is too large\n");
-        return STATUS_FAILED;
-    }
-    printf("%s\n", buffer_text(&document));
-    return STATUS_OK;
+    return print_document(&document, given.compact);
 }
