@@ -53,7 +53,8 @@ struct arrival {
     bool is_held;       /* counts in route->held */
     int64_t attempts;   /* failures of its own */
     int64_t not_before; /* when it may be tried again after one */
-    int64_t tell_at;    /* when to tell the others again what it lacks */
+    int64_t tell_at;    /* when to tell the others again what it lacks; 0: they were not told yet */
+    bool was_logged;    /* that it is held */
     int64_t extend_at;  /* when to ask the bus for more time */
 };
 

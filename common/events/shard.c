@@ -121,6 +121,11 @@ static void tell_lacking(const struct shard *shard, struct arrival *arrival, uin
         .collection = arrival->route->listener->collection, .id = arrival->own_id, .version = version + 1};
     notice_print(&lacking, text);
     bus_signal(shard->listening->bus, shard->listening->lacking, text, strlen(text));
+    if (arrival->tell_at > 0 && !arrival->was_logged) {
+        log_warning("Event %" PRIu64 " of %s is held: version %" PRIu64 " of %s/%s has not come", arrival->sequence,
+                    arrival->route->subject->name, lacking.version, lacking.collection->name, lacking.id.hex);
+        arrival->was_logged = true;
+    }
     arrival->tell_at = now + TELL_AGAIN_MS;
 }
 

@@ -72,6 +72,21 @@ def test_a_gap_holds_events_until_the_missing_one_comes(system: System, instance
     assert any(fill_a_gap(market, seller, versions) for _ in range(10)), "this machine is too slow to tell"
 
 
+def test_a_gap_that_lasts_is_told_in_the_log_once(system: System) -> None:
+    market = Market(system)
+    ticket = market.list_ticket(market.user())["id"]
+    market.wait_replica(ticket)
+    system.publish("ticket:updated", ticket_event(ticket, 4))
+    system.publish("ticket:updated", ticket_event(ticket, 3))
+    told = rf"WARN.* of ticket:updated is held: version 2 of tickets/{ticket} has not come"
+    market.orders[0].wait_log(told)
+    market.orders[0].wait_log(r"Message received: ticket:updated .*redelivered", 4)  # twice each
+    lines = market.orders[0].wait_log(told)
+    assert len(lines) <= 2, lines  # once for each of the two that were held for it
+    system.publish("ticket:updated", ticket_event(ticket, 2))
+    market.wait_replica(ticket, 4)
+
+
 def test_the_same_event_many_times_is_applied_once_and_acknowledged_every_time(system: System) -> None:
     market = Market(system, 2)
     ticket = market.list_ticket(market.user())["id"]
