@@ -22,7 +22,7 @@ service_tickets_SOURCES := listeners.c main.c routes.c ticket.c
 service_orders_SOURCES := listeners.c main.c order.c routes.c
 
 TOOLS := eventctl
-tool_eventctl_SOURCES := asyncapi.c channel.c command.c connection.c dead.c dead_letters.c dead_list.c dead_replay.c indent.c input.c listen.c listen_options.c main.c options.c output.c publish.c schema.c signals.c
+tool_eventctl_SOURCES := asyncapi.c channel.c command.c connection.c dead.c dead_letters.c dead_list.c dead_replay.c indent.c input.c listen.c listen_options.c main.c options.c output.c publish.c schema.c signals.c subject.c
 
 # Each is a program of its own: tests/unit/<name>.c, tests/contract/<name>.c. What one needs besides the library, it
 # names: <name>_WITH := services/orders/order.c

@@ -150,6 +150,43 @@ def test_strict_publish_refuses_subjects_that_are_not_in_the_catalogue(system: S
     assert "tickets:created is not in the catalogue" in result.stderr
 
 
+def unknown(*subjects: str) -> str:
+    """What is told of them."""
+    return "".join(f"eventctl: warning: {subject} is not in the catalogue (eventctl schema lists it)\n"
+                   for subject in subjects)
+
+
+def test_subjects_that_are_not_in_the_catalogue_get_a_warning_and_are_used(system: System) -> None:
+    mistyped = ["ticket:craeted", "dead:ticket:craeted", "resolved:x", "dead:", "dead:dead:ticket:created"]
+    for subject in mistyped:
+        result = system.eventctl("publish", subject, "1")
+        assert result.stdout == f"Event published to subject {subject}\n"
+        assert result.stderr == unknown(subject)
+    result = system.eventctl("listen", "ticket:created", *mistyped, "--deliver-all", "--count", "5")
+    assert sorted(result.stdout.splitlines()) == sorted(["connected to NATS", *(f"{one} #1 1" for one in mistyped)])
+    assert result.stderr == unknown(*mistyped) + "NATS connection closed!\n"
+    put_letters(system, "ticket:craeted", dead_letter("ticket:craeted", "{}"))
+    result = system.eventctl(
+        "dead", "list", "--subject", "dead:ticket:craeted", "order:created", "resolved:ticket:created")
+    assert result.stdout.startswith("dead:ticket:craeted #1 ")
+    assert result.stderr == unknown("ticket:craeted", "resolved:ticket:created")
+    result = system.eventctl("dead", "replay", "--subject", "ticket:craeted", "--sequence", "2")
+    assert result.stdout.endswith("dead letters replayed: 1\n")
+    assert result.stderr == unknown("ticket:craeted")
+
+
+def test_subjects_of_the_catalogue_their_dead_letters_and_resolutions_get_no_warning(system: System) -> None:
+    channels = ["ticket:created", "dead:order:created", "resolved:expiration:complete"]
+    for channel in channels:
+        event = json.dumps(TICKET) if channel == "ticket:created" else "{}"
+        assert system.eventctl("publish", channel, event).stderr == ""
+    result = system.eventctl("listen", *channels, "--deliver-all", "--count", "3")
+    assert result.stderr == "NATS connection closed!\n"
+    for options in ([], ["--subject", "dead:ticket:created"], ["--subject", "ticket:created"]):
+        assert system.eventctl("dead", "list", *options).stderr == ""
+        assert system.eventctl("dead", "replay", *options, check=False).stderr.count("warning") == 0
+
+
 def test_publish_repeats_an_event(system: System) -> None:
     result = system.eventctl("publish", "x", "1", "--count", "200")
     assert result.stdout == "Event published to subject x\n" * 200
@@ -232,7 +269,7 @@ def test_publish_waits_for_stdin_without_a_connection_and_can_be_interrupted(sys
         wait_until(lambda: blocks_signals(process.pid), "it has begun")
         process.send_signal(number)
         assert process.wait(PATIENCE) == 1
-        assert process.stderr.read() == "eventctl: interrupted\n"
+        assert process.stderr.read() == unknown("x") + "eventctl: interrupted\n"
         process.stdin.close()
         process.stderr.close()
 
@@ -267,7 +304,7 @@ def test_json_has_one_object_a_line_and_nothing_else(system: System) -> None:
         run_bytes(system, "publish", "x", "-", data=event.encode("latin-1" if event == "\xff" else "utf-8"))
     result = system.eventctl("listen", "x", "--deliver-all", "--count", "4", "--json")
     lines = [json.loads(line) for line in result.stdout.splitlines()]
-    assert result.stderr.splitlines() == ["connected to NATS", "NATS connection closed!"]
+    assert result.stderr == unknown("x") + "connected to NATS\nNATS connection closed!\n"
     assert [line["sequence"] for line in lines] == [1, 2, 3, 4]
     assert all(line["subject"] == "x" and line["redelivered"] is False for line in lines)
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"]) for line in lines)
@@ -382,7 +419,7 @@ def test_by_hand_what_could_not_be_printed_is_not_acknowledged(
     first = subprocess.run(listen, env={**os.environ, "BUS_URI": system.broker.uri}, stdout=writer,
                            stderr=subprocess.PIPE, text=True, timeout=PATIENCE)
     os.close(writer)
-    assert (first.returncode, first.stderr) == (0, "connected to NATS\nNATS connection closed!\n")
+    assert (first.returncode, first.stderr) == (0, unknown("x") + "connected to NATS\nNATS connection closed!\n")
     second = listened(system, "x", 1, "--durable", "d", "--json")
     assert json.loads(second[0])["sequence"] == next_one
 
@@ -451,7 +488,7 @@ def test_a_signal_ends_a_listener_whose_reader_does_not_read(system: System) -> 
     wait_until(lambda: unread(process.stdout) > full - 2 * 4096, "the pipe is full, but for pieces of its pages")
     process.send_signal(signal.SIGTERM)
     assert process.wait(PATIENCE) == 0
-    assert process.stderr.read() == b"NATS connection closed!\n"
+    assert process.stderr.read().decode() == unknown("x") + "NATS connection closed!\n"
     process.stdout.close()
     process.stderr.close()
     assert system.broker.clients() == []
@@ -553,7 +590,8 @@ def test_settings_that_are_missing_or_malformed_are_listed(system: System) -> No
         return subprocess.run([EVENTCTL, *arguments], env={**clean, **env}, capture_output=True, text=True,
                               timeout=PATIENCE)
 
-    for arguments in (["publish", "x", "1"], ["listen", "x"], ["dead", "list"], ["dead", "replay"]):
+    for arguments in (["publish", "dead:order:created", "1"], ["listen", "order:created"], ["dead", "list"],
+                      ["dead", "replay"]):
         missing = run(*arguments)
         assert missing.returncode == CONFIG
         assert missing.stderr.startswith("BUS_URI: missing: ")

@@ -11,6 +11,7 @@
 #include "tools/eventctl/dead.h"
 #include "tools/eventctl/dead_letters.h"
 #include "tools/eventctl/output.h"
+#include "tools/eventctl/subject.h"
 
 enum {
     LINE_MAX_BYTES = 16384,
@@ -198,5 +199,6 @@ int dead_list(int argc, char **argv)
     if (!options_proceed(result, usage, options, &error, &status)) {
         return status;
     }
+    subjects_warn(&subjects);
     return list(&given, &subjects);
 }

@@ -8,6 +8,7 @@
 #include "tools/eventctl/command.h"
 #include "tools/eventctl/dead.h"
 #include "tools/eventctl/dead_letters.h"
+#include "tools/eventctl/subject.h"
 
 static const char usage[] =
     "Usage: eventctl dead replay [OPTION]...\n"
@@ -155,6 +156,7 @@ int dead_replay(int argc, char **argv)
     if (!options_proceed(result, usage, options, &error, &status)) {
         return status;
     }
+    subjects_warn(&subjects);
     struct signals signals;
     signals_open(&signals);
     struct replayer replayer = {.options = &given, .signals = &signals};

@@ -12,6 +12,7 @@
 #include "tools/eventctl/connection.h"
 #include "tools/eventctl/listen_options.h"
 #include "tools/eventctl/output.h"
+#include "tools/eventctl/subject.h"
 
 enum {
     HEAD_MAX = 1024,   /* bytes of a line beside the data */
@@ -205,6 +206,9 @@ int command_listen(int argc, char **argv)
         listen_options_parse(argc, argv, clock_now(NULL), &options, &subjects, &subscription, &error);
     if (!options_proceed(result, usage, listen_option_table, &error, &status)) {
         return status;
+    }
+    for (size_t i = 0; i < subjects.count; i++) {
+        subject_warn_channel(subjects.items[i]);
     }
     return listen(&options, &subjects, &subscription);
 }

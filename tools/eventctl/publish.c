@@ -11,6 +11,7 @@
 #include "tools/eventctl/command.h"
 #include "tools/eventctl/connection.h"
 #include "tools/eventctl/input.h"
+#include "tools/eventctl/subject.h"
 
 enum {
     COUNT_MAX = 1000000,
@@ -216,5 +217,6 @@ int command_publish(int argc, char **argv)
     if (!options_proceed(result, usage, options, &error, &status)) {
         return status;
     }
+    subject_warn_channel(arguments.items[0]);
     return publish(&given, arguments.items[0], arguments.items[1]);
 }
