@@ -164,7 +164,7 @@ help: ## this list
 	  '  SCALE=1                up: instances of each service' \
 	  '  RUN_DIR=run            up, down: where pid files, logs, stores and the key are kept' \
 	  '  HTTP_PORT=8080 NATS_PORT=4222 NATS_MONITOR_PORT=8222  up: the ports' \
-	  'Whatever else is set reaches the services: ORDER_HOLD_SECONDS=60 make up'
+	  'Whatever else is set reaches the services: LOG_LEVEL=debug make up'
 
 # ---- how files come about ------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@
 
 const struct config_option orders_options[] = {
     {"ORDER_HOLD_SECONDS", CONFIG_INTEGER, offsetof(struct orders_settings, hold_s), .default_value = "900", .min = 1,
-     .max = 31536000, .help = "how long an order holds its ticket before it expires"},
+     .max = 31536000, .help = "from createdAt to expiresAt; nothing expires an order in this version"},
     {.name = NULL},
 };
 

@@ -7,7 +7,7 @@
 #include "common/http/http.h"
 
 struct orders_settings {
-    int64_t hold_s; /* how long an order holds its ticket */
+    int64_t hold_s; /* from createdAt to expiresAt; nothing expires an order in this version */
 };
 
 extern const struct config_option orders_options[];

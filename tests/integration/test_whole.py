@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from harness import BUILD, JWT_KEY, SANITIZER_REPORT, Client, wait_until
-from runner_support import House, house
+from runner_support import ROOT, House, house
 from wire import WireAnswer, at_once, claims_of, exchange, sign, token_of
 
 SELLER = "5e11e45e11e45e11e45e11e4"
@@ -83,6 +83,22 @@ def test_the_tour_that_make_up_prints_does_what_it_says(market: House, tmp_path:
         assert json.loads(while_reserved) == []
         assert cancelled == "204"
         assert [each["id"] for each in json.loads(afterwards)] == [ticket["id"]]
+
+
+def test_the_examples_of_the_api_do_what_they_say(market: House, tmp_path: Path) -> None:
+    page = (ROOT / "docs/API.md").read_text()
+    script = "\n".join(re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
+    assert "api=http://localhost:8080/api" in script
+    script = script.replace("http://localhost:8080", f"http://localhost:{market.http_port}")
+    script = script.replace("\ncurl", "\necho; curl")  # answers do not end with a newline
+    for _ in range(2):  # they can be pasted more than once
+        result = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert result.returncode == 0 and not result.stderr, result.stderr
+        lines = [line for line in result.stdout.splitlines() if line]
+        ticket, found, refused = (json.loads(lines[place]) for place in (0, -2, -1))
+        assert (ticket["title"], ticket["price"], ticket["version"]) == ("Concert", 19.5, 1)
+        assert "HTTP/1.1 200 OK" in lines and isinstance(found, list)
+        assert [error["field"] for error in refused["errors"]] == ["title", "price"]
 
 
 # ---- one winner ----
