@@ -47,7 +47,7 @@ struct store_value {
 enum store_kind store_field_kind(const struct field *field);
 /* The value of a field in an entity's struct; texts are borrowed from there. */
 struct store_value store_value_of(const struct flat_field *field, const void *entity);
-/* Puts a value from the engine into an entity's struct that is zeroed: absent leaves it so. ERROR_UNAVAILABLE if it
+/* Puts a value from the engine into an entity's struct that is zeroed: absent leaves it so. ERROR_INTERNAL if it
  * does not fit the field, as a store written by another release may have it. */
 bool store_value_put(const struct flat_field *field, const struct store_value *value, void *entity,
                      struct error *error) MUST_CHECK;

@@ -58,7 +58,8 @@ void store_close(struct store **store);
 /* Answers within about a second whether the store can read and write now. */
 bool store_ping(struct store *store, struct error *error) MUST_CHECK;
 
-/* ERROR_NOT_FOUND or ERROR_UNAVAILABLE. `ret_value` is the collection's struct; it may be NULL. */
+/* ERROR_NOT_FOUND or ERROR_UNAVAILABLE; ERROR_INTERNAL: the record is there, but is not as the table has it.
+ * `ret_value` is the collection's struct; it may be NULL. */
 bool store_get(struct store *store, const struct collection *collection, const struct id *id, struct record *ret_head,
                void *ret_value, struct error *error) MUST_CHECK;
 /* The record that holds a claim. */
@@ -106,7 +107,7 @@ struct page {
 
 #define PAGE_INIT ((struct page){.count = 0})
 
-/* ERROR_INVALID: the cursor is not one of this index (400 for the client). ERROR_UNAVAILABLE. An index or a field that
+/* ERROR_INVALID: the cursor is not one of this index (400 for the client). Else as store_get. An index or a field that
  * is not declared is a bug and is asserted. Caller frees with page_done. */
 bool store_list(struct store *store, const struct collection *collection, const struct query *query,
                 struct page *ret_page, struct error *error) MUST_CHECK;

@@ -86,11 +86,11 @@ bool store_value_put(const struct flat_field *field, const struct store_value *v
         return true;
     }
     if (value->kind != store_field_kind(field->field)) {
-        return error_set(error, ERROR_UNAVAILABLE, "the stored %s is of another type", field->path);
+        return error_set(error, ERROR_INTERNAL, "the stored %s is of another type", field->path);
     }
     if (value->kind == STORE_TEXT) {
         return put_text(field, value->text, member) ||
-               error_set(error, ERROR_UNAVAILABLE, "the stored %s does not fit its field", field->path);
+               error_set(error, ERROR_INTERNAL, "the stored %s does not fit its field", field->path);
     }
     if (field->field->type == FIELD_BOOLEAN) {
         bool truth = value->number != 0;

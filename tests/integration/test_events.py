@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
 import signal
+import sqlite3
 import time
 
 import pytest
@@ -143,6 +145,28 @@ def test_events_that_cannot_be_applied_go_to_the_dead_letters_and_others_flow(sy
     assert listed.count("ticket:created") >= len(BAD_EVENTS)
     for reason in ("title", "price", "larger than 65536 bytes", "id"):
         assert reason in listed
+
+
+def retitle(system: System, ticket: str, title: str) -> None:
+    """Behind the back of orders."""
+    with contextlib.closing(sqlite3.connect(system.store_path("orders"), timeout=10)) as store, store:
+        store.execute("UPDATE tickets SET title = ? WHERE id = ?", (title, ticket))
+
+
+def test_a_replica_that_cannot_be_read_holds_up_nobody_else(system: System) -> None:
+    """A row that another release, or somebody's hand, left as this one does not know it."""
+    market = Market(system, EVENT_WORKERS="1")
+    seller = market.user()
+    ticket = market.list_ticket(seller)["id"]
+    market.wait_replica(ticket)
+    retitle(system, ticket, "x" * 10000)
+    market.change_ticket(seller, ticket, 21)
+    other = market.list_ticket(seller)["id"]
+    market.wait_replica(other)
+    wait_until(lambda: market.broker.last_sequence("dead:ticket:updated") == 1, "its event is a dead letter")
+    retitle(system, ticket, "Concert")
+    system.eventctl("dead", "replay", "--subject", "ticket:updated")
+    market.wait_replica(ticket, 2)
 
 
 def test_a_dead_letter_is_replayed_when_what_it_needed_is_there(system: System) -> None:

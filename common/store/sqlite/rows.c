@@ -233,14 +233,14 @@ bool rows_read(sqlite3_stmt *statement, const struct store_collection *collectio
     struct record head = RECORD_INIT;
     const char *id = (const char *)sqlite3_column_text(statement, COLUMN_ID);
     if (!id || !id_from_text(id, &head.id)) {
-        return error_set(error, ERROR_UNAVAILABLE, "a row of %s has no id", collection->declared->name);
+        return error_set(error, ERROR_INTERNAL, "a row of %s has no id", collection->declared->name);
     }
     head.version = (uint64_t)sqlite3_column_int64(statement, COLUMN_VERSION);
     head.epoch = (uint64_t)sqlite3_column_int64(statement, COLUMN_EPOCH);
     head.unconfirmed = (uint64_t)sqlite3_column_int64(statement, COLUMN_UNCONFIRMED);
     const char *claim = (const char *)sqlite3_column_text(statement, COLUMN_CLAIM);
     if (claim && !text_copy(head.claim, sizeof(head.claim), claim)) {
-        return error_set(error, ERROR_UNAVAILABLE, "%s %s: the stored claim is too long", collection->declared->name,
+        return error_set(error, ERROR_INTERNAL, "%s %s: the stored claim is too long", collection->declared->name,
                          head.id.hex);
     }
     memset(ret_entity, 0, collection->declared->table->size);

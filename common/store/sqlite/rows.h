@@ -33,7 +33,7 @@ void rows_append_scan(struct buffer *sql, const struct store_scan *scan, const s
 void rows_bind_range(sqlite3_stmt *statement, const struct store_range *range, size_t limit);
 
 void rows_bind(sqlite3_stmt *statement, const struct store_write_request *request, bool insert);
-/* ERROR_UNAVAILABLE if the row does not fit the table. */
+/* ERROR_INTERNAL if the row does not fit the table. */
 bool rows_read(sqlite3_stmt *statement, const struct store_collection *collection, struct record *ret_head,
                void *ret_entity, struct error *error) MUST_CHECK;
 
