@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness import PATIENCE, Service, System, wait_until
-from market import Market
+from market import ORDERS_GROUP, Market
 from wire import Wire, token_of
 
 STOP_MAX = 10.0  # seconds
@@ -260,6 +260,25 @@ def test_it_ends_in_time_while_the_broker_does_not_answer(system: System, servic
     instance.start()
     if service == "tickets":
         wait_until(lambda: system.broker.last_sequence("ticket:created") >= 1, "the event is published after all")
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_dead_letters_that_the_broker_does_not_confirm_do_not_hold_it_up(system: System, count: int) -> None:
+    """The service is frozen while their events come to it, so that the broker is frozen when it handles them."""
+    orders = system.service("orders", EVENT_WORKERS="1")
+    wait_until(lambda: system.broker.subscriptions("ticket:created"), "orders listens")
+    orders.freeze()
+    for _ in range(count):
+        system.publish("ticket:created", "{not json")
+    wait_until(lambda: system.broker.pending("ticket:created", ORDERS_GROUP) == count, "they are delivered")
+    system.broker.freeze()
+    orders.thaw()
+    orders.wait_log("Message received: ticket:created")
+    terminate(orders)
+    assert ENDED.rstrip("$") in orders.log()
+    system.broker.thaw()
+    orders.start()
+    wait_until(lambda: system.broker.last_sequence("dead:ticket:created") >= count, "they are kept after all")
 
 
 def test_auth_ends_as_the_others_do(system: System) -> None:
