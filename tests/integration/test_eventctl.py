@@ -606,10 +606,11 @@ def test_settings_that_are_missing_or_malformed_are_listed(system: System) -> No
 # ---- dead letters ----
 
 
-def dead_letter(subject: str, event: str, **fields: Any) -> str:
+def dead_letter(subject: str, event: str | bytes, **fields: Any) -> str:
+    data = event.encode() if isinstance(event, str) else event
     letter = {
         "channel": subject, "sequence": 12, "reason": "title: must not be blank", "listener": "orders-service",
-        "attempts": 5, "time": "2026-01-31T12:00:00.000Z", "event": base64.b64encode(event.encode()).decode(),
+        "attempts": 5, "time": "2026-01-31T12:00:00.000Z", "event": base64.b64encode(data).decode(),
     }
     return json.dumps({**letter, **fields})
 
@@ -644,7 +645,7 @@ def test_dead_letters_are_listed_with_what_is_known_of_them(system: System) -> N
     assert rows[0] == {
         "subject": "ticket:created", "sequence": 1, "state": "open", "time": "2026-01-31T12:00:00.000Z",
         "listener": "orders-service", "attempts": 5, "reason": "évil \x1b", "eventId": f"ticket/{ID}/1",
-        "eventSequence": 12,
+        "eventSequence": 12, "event": json.loads(named),
     }
     assert rows[1]["eventId"] == f"ticket/{ID}/1", "as the event's content has it"
     assert rows[2]["cut"] is True and "eventId" not in rows[2]
@@ -657,6 +658,36 @@ def test_dead_letters_are_listed_with_what_is_known_of_them(system: System) -> N
     assert lines[2].startswith("dead:order:created #1 (open, cut) ")
     assert lines[3].startswith("dead:order:created #2 (open) cannot be read: ")
     assert lines[4:] == ["open dead letters: 4"]
+
+
+def test_dead_letters_in_json_have_their_event(system: System) -> None:
+    lines = '{"a":\r\n [1.50, "\\u00e9é"]}'
+    put_letters(
+        system, "ticket:created",
+        dead_letter("ticket:created", lines),
+        dead_letter("ticket:created", "{}", cut=True),
+        dead_letter("ticket:created", '{"a": 1'),
+        dead_letter("ticket:created", "[1]"),
+        dead_letter("ticket:created", b'\xff\x00"\n' + "é\\".encode()),
+        dead_letter("ticket:created", b"\xff" * (256 * 1024)),
+        dead_letter("ticket:created", ""),
+        "rubbish",
+    )
+    rows = dead_list(system)
+    assert rows[0]["event"] == {"a": [1.5, "éé"]} and "eventText" not in rows[0]
+    assert "1.50" in system.eventctl("dead", "list", "--json").stdout, "as it was written"
+    assert [row["eventText"] for row in rows[1:7]] == [
+        "{}", '{"a": 1', "[1]", r'\xff\x00"\x0aé' + "\\", r"\xff" * (256 * 1024), ""]
+    assert not any("event" in row for row in rows[1:])
+    assert "eventText" not in rows[7]
+
+
+def test_dead_letters_are_listed_in_words(system: System) -> None:
+    put_letters(system, "order:created", *(
+        dead_letter("order:created", "{}", attempts=attempts, reason="") for attempts in (0, 1, 2)))
+    lines = system.eventctl("dead", "list").stdout.splitlines()
+    ends = [line.split("orders-service, ")[1] for line in lines[:3]]
+    assert ends == [f"event without id, {attempts}: " for attempts in ("0 attempts", "1 attempt", "2 attempts")]
 
 
 def test_a_replayed_event_is_published_as_it_was_and_its_letter_is_dealt_with(system: System) -> None:

@@ -14,7 +14,8 @@
 #include "tools/eventctl/subject.h"
 
 enum {
-    LINE_MAX_BYTES = 16384,
+    LINE_MAX_BYTES = 16384, /* without the event */
+    ESCAPED_BYTES = 5,      /* that one byte of the event may become, as in \\xff */
 };
 
 static const char usage[] =
@@ -41,7 +42,7 @@ static const struct option options[] = {
     {.name = "json",
      .type = OPTION_FLAG,
      .offset = offsetof(struct list_options, json),
-     .help = "print each letter as a JSON object on a line"},
+     .help = "print each letter, with its event, as a JSON object on a line"},
     CONNECTION_OPTIONS(struct list_options, connection),
     {.name = NULL},
 };
@@ -137,10 +138,26 @@ static void append_text(struct buffer *line, const struct row *row)
     } else {
         char time[CLOCK_TEXT_SIZE];
         clock_to_text(row->time, time);
-        buffer_printf(&text, " %s %s, event %s, %" PRId64 " attempts: %s", time, row->listener,
-                      row->event_id[0] != '\0' ? row->event_id : "unknown", row->attempts, row->reason);
+        buffer_printf(&text, " %s %s, event %s, %" PRId64 " attempt%s: %s", time, row->listener,
+                      row->event_id[0] != '\0' ? row->event_id : "without id", row->attempts,
+                      row->attempts == 1 ? "" : "s", row->reason);
     }
     output_append_escaped(line, buffer_text(&text), text.length);
+}
+
+/* The event as it is, if it is a JSON object of which nothing is missing; else as text. */
+static void append_json(struct buffer *line, const struct row *row, const struct dead_letter *letter)
+{
+    buffer_append_char(line, '{');
+    schema_print_members(&row_table, IN_RESPONSE, NULL, row, line);
+    if (letter->event != NULL &&
+        (letter->cut || !output_append_object_member(line, "event", letter->event, letter->event_length))) {
+        CLEANUP(buffer_done) struct buffer text = BUFFER_INIT(ESCAPED_BYTES * letter->event_length);
+        output_append_escaped(&text, letter->event, letter->event_length);
+        buffer_append_text(line, ",\"eventText\":");
+        buffer_append_json_string(line, buffer_text(&text), text.length);
+    }
+    buffer_append_char(line, '}');
 }
 
 static int print_item(struct connection *connection UNUSED, const struct dead_item *item, void *context)
@@ -150,10 +167,10 @@ static int print_item(struct connection *connection UNUSED, const struct dead_it
     if (item->action != NULL && !lister->options->all) {
         return STATUS_OK;
     }
-    CLEANUP(buffer_done) struct buffer line = BUFFER_INIT(LINE_MAX_BYTES);
+    CLEANUP(buffer_done) struct buffer line = BUFFER_INIT(LINE_MAX_BYTES + ESCAPED_BYTES * item->letter.event_length);
     fill_row(item, &row);
     if (lister->options->json) {
-        schema_print(&row_table, IN_RESPONSE, NULL, &row, &line);
+        append_json(&line, &row, &item->letter);
     } else {
         append_text(&line, &row);
     }

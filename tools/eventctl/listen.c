@@ -7,7 +7,6 @@
 #include "common/base/clock.h"
 #include "common/base/memory.h"
 #include "common/base/text.h"
-#include "common/schema/schema.h"
 #include "tools/eventctl/command.h"
 #include "tools/eventctl/connection.h"
 #include "tools/eventctl/listen_options.h"
@@ -36,15 +35,10 @@ struct listener {
 /* An object as it is, on one line; what else is text as a string; what is no text in base64. */
 static void append_json_data(struct buffer *line, const char *data, size_t length)
 {
-    struct field_errors errors = FIELD_ERRORS_INIT;
-    CLEANUP(document_free) struct document *document = NULL;
-    if (document_parse(data, length, &document, &errors)) {
-        buffer_append_text(line, ",\"data\":");
-        for (size_t i = 0; i < length; i++) {
-            /* Between the tokens, where alone they can be, newlines are as good as blanks. */
-            buffer_append_char(line, data[i] == '\n' || data[i] == '\r' ? ' ' : data[i]);
-        }
-    } else if (text_is_utf8(data, length)) {
+    if (output_append_object_member(line, "data", data, length)) {
+        return;
+    }
+    if (text_is_utf8(data, length)) {
         buffer_append_text(line, ",\"data\":");
         buffer_append_json_string(line, data, length);
     } else {

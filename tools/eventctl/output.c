@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/base/text.h"
+#include "common/schema/schema.h"
 #include "tools/eventctl/command.h"
 
 enum {
@@ -44,6 +45,21 @@ enum output_result output_write(const struct signals *signals, const void *data,
 int output_status(enum output_result result)
 {
     return result == OUTPUT_FAILED ? STATUS_OUTPUT : STATUS_OK;
+}
+
+bool output_append_object_member(struct buffer *buffer, const char *name, const char *data, size_t length)
+{
+    struct field_errors errors = FIELD_ERRORS_INIT;
+    CLEANUP(document_free) struct document *document = NULL;
+    if (!document_parse(data, length, &document, &errors)) {
+        return false;
+    }
+    buffer_printf(buffer, ",\"%s\":", name);
+    for (size_t i = 0; i < length; i++) {
+        /* Between the tokens, where alone they can be, newlines are as good as blanks. */
+        buffer_append_char(buffer, data[i] == '\n' || data[i] == '\r' ? ' ' : data[i]);
+    }
+    return true;
 }
 
 void output_append_escaped(struct buffer *buffer, const char *data, size_t length)

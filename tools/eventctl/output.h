@@ -19,6 +19,9 @@ enum output_result output_write(const struct signals *signals, const void *data,
 /* The process' status after a write that went so; a reader that has had enough, or a signal, is no failure. */
 int output_status(enum output_result result);
 
+/* Appends `,"name":` and the bytes, on one line, if they are a JSON object; else appends nothing and returns false. */
+bool output_append_object_member(struct buffer *buffer, const char *name, const char *data, size_t length) MUST_CHECK;
+
 /* Appends bytes of any origin as one line of text: control characters and what is no UTF-8 are written \xNN. */
 void output_append_escaped(struct buffer *buffer, const char *data, size_t length);
 
