@@ -879,7 +879,7 @@ def test_help_and_version_need_no_bus() -> None:
                       "--json", "--bus"]),
         (["dead"], ["list", "replay"]),
         (["dead", "list"], ["--subject", "--all", "--json"]),
-        (["dead", "replay"], ["--subject", "--sequence", "--listener"]),
+        (["dead", "replay"], ["--subject", "--sequence", "--listener", "comes back as a new letter"]),
         (["schema"], ["--asyncapi", "--compact"]),
     ):
         for option in ("--help", "-h"):

@@ -13,7 +13,8 @@
 static const char usage[] =
     "Usage: eventctl dead replay [OPTION]...\n"
     "Publishes the events of open dead letters again, as they were received and on the subjects that they came on, in\n"
-    "the order of the letters. A letter whose event the bus has stored is not open any more.\n";
+    "the order of the letters. A letter whose event the bus has stored is not open any more.\n"
+    "Mend the cause first: an event that still cannot be applied comes back as a new letter.\n";
 
 struct replay_options {
     struct connection_options connection;
