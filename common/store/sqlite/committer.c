@@ -165,9 +165,11 @@ static bool commit_batch(struct committer *committer, struct task *const *tasks,
     committer->wrote = false;
     enum transaction_outcome outcome = TRANSACTION_UNKNOWN;
     bool settled = true;
+    bool failed_in_commit = false; /* then it may be in the log all the same, for who reads that after a crash */
     for (int attempt = 0; outcome == TRANSACTION_UNKNOWN && settled && attempt < COMMIT_ATTEMPTS; attempt++) {
         outcome = transaction_run(committer, tasks, count, ping, error);
         if (outcome == TRANSACTION_UNKNOWN) {
+            failed_in_commit = true;
             bool committed = false;
             struct error ignored = ERROR_INIT;
             settled = transaction_settle(committer, tasks, count, ping, &committed, &ignored);
@@ -177,8 +179,7 @@ static bool commit_batch(struct committer *committer, struct task *const *tasks,
     if (outcome != TRANSACTION_COMMITTED) {
         committer->writer->failed = true;
     }
-    return outcome == TRANSACTION_COMMITTED ||
-           (outcome == TRANSACTION_UNKNOWN && error_prefix(error, "outcome unknown"));
+    return outcome == TRANSACTION_COMMITTED || (failed_in_commit && error_prefix(error, "outcome unknown"));
 }
 
 /* All of a batch that is not committed has the same answer, whatever each had come to. */
