@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import random
 import signal
 import sqlite3
@@ -123,28 +124,27 @@ def test_an_event_whose_acknowledgement_was_lost_is_not_applied_again(system: Sy
     assert market.replica_version(ticket) == 2
 
 
+# What is published, and what the reason says of it.
 BAD_EVENTS = {
-    "malformed": "{not json",
-    "empty": "",
-    "wrong type": '{"id":"5f43c0de5f43c0de5f43c0de","version":1,"title":7,"price":"free"}',
-    "no id": '{"version":1}',
-    "too large": '{"id":"' + "x" * (512 * 1024) + '"}',
+    "{not json": "invalid JSON",
+    "": "must be a JSON object",
+    '{"id":"5f43c0de5f43c0de5f43c0de","version":1,"title":7,"price":"free"}': "title: must be a string; price: must be",
+    '{"version":1}': "id: is required",
+    '{"id":"' + "x" * (512 * 1024) + '"}': "larger than 65536 bytes",
 }
 
 
 def test_events_that_cannot_be_applied_go_to_the_dead_letters_and_others_flow(system: System) -> None:
     market = Market(system)
-    for event in BAD_EVENTS.values():
+    for event in BAD_EVENTS:
         system.publish("ticket:created", event)
     ticket = market.list_ticket(market.user())["id"]
     market.wait_replica(ticket)
     wait_until(lambda: market.broker.settled("ticket:created", ORDERS_GROUP), "the bad events are acknowledged")
-    letters = market.messages("dead:ticket:created")
-    assert len(letters) == len(BAD_EVENTS)
-    listed = system.eventctl("dead", "list").stdout
-    assert listed.count("ticket:created") >= len(BAD_EVENTS)
-    for reason in ("title", "price", "larger than 65536 bytes", "id"):
-        assert reason in listed
+    letters = [json.loads(line) for line in system.eventctl("dead", "list", "--json").stdout.splitlines()]
+    reasons = {letter["eventSequence"]: letter["reason"] for letter in letters}
+    for sequence, expected in enumerate(BAD_EVENTS.values(), start=1):
+        assert expected in reasons[sequence], reasons
 
 
 def retitle(system: System, ticket: str, title: str) -> None:
@@ -170,20 +170,29 @@ def test_a_replica_that_cannot_be_read_holds_up_nobody_else(system: System) -> N
 
 
 def test_a_dead_letter_is_replayed_when_what_it_needed_is_there(system: System) -> None:
-    """An order of a ticket that does not exist is a stray; once the ticket exists, its replay is applied."""
+    """An order of a ticket that does not exist is a stray; once the ticket is there, its replay is applied."""
     market = Market(system)
+    seller = market.user()
+    create = ("/api/tickets", {"title": "Concert", "price": 20})
+    client = market.client(market.tickets[0], seller)
+    # The id of a ticket under a key is known before it is there: this is how it is, from a market that then forgets it.
+    ticket = client.post(*create, Idempotency_Key="a key").json["id"]
+    market.wait_settled()
+    with contextlib.closing(sqlite3.connect(system.store_path("tickets"), timeout=10)) as store, store:
+        store.execute("DELETE FROM tickets WHERE id = ?", (ticket,))
     order = new_id()
-    stray_ticket = new_id()
-    system.publish("order:created", order_event(order, 1, stray_ticket, 1))
+    system.publish("order:created", order_event(order, 1, ticket, 1))
     wait_until(lambda: market.broker.last_sequence("dead:order:created") == 1, "the stray is a dead letter")
     wait_until(lambda: market.broker.settled("order:created", TICKETS_GROUP), "and was acknowledged")
-    assert market.messages("dead:order:created")
-    result = system.eventctl("dead", "replay", "--subject", "order:created")
-    assert "1" in result.stdout
-    wait_until(lambda: market.broker.last_sequence("order:created") == 2, "it was delivered again")
-    wait_until(lambda: market.broker.last_sequence("dead:order:created") == 2, "and refused again")
-    listed = system.eventctl("dead", "list", "--json").stdout.splitlines()
-    assert len(listed) == 1, "the replayed one is dealt with, the new one is open"
+    replay = ("dead", "replay", "--subject", "order:created")
+    assert "replayed: 1" in system.eventctl(*replay).stdout
+    wait_until(lambda: market.broker.last_sequence("dead:order:created") == 2, "not mended, it is refused again")
+    assert client.post(*create, Idempotency_Key="a key").json["id"] == ticket
+    assert "replayed: 1" in system.eventctl(*replay).stdout
+    wait_until(lambda: market.holder(ticket) == order, "the replayed order holds the ticket")
+    wait_until(lambda: market.broker.settled("order:created", TICKETS_GROUP), "and was acknowledged")
+    assert market.broker.last_sequence("dead:order:created") == 2
+    assert "replayed: 0" in system.eventctl(*replay).stdout
 
 
 def order_histories() -> list[list[tuple[str, str]]]:
@@ -232,7 +241,7 @@ def test_an_instance_frozen_before_its_write_changes_nothing_when_it_thaws(syste
     ticket = market.list_ticket(market.user())["id"]
     frozen = market.tickets[0]
     frozen.stop()
-    frozen.env["FAILPOINTS"] = "tickets.effect.before_write=stop"
+    frozen.env.update(FAILPOINTS="tickets.effect.before_write=stop", LOG_LEVEL="debug")
     frozen.start()
     order = new_id()
     system.publish("order:created", order_event(order, 1, ticket, 1))
@@ -244,8 +253,11 @@ def test_an_instance_frozen_before_its_write_changes_nothing_when_it_thaws(syste
     wait_until(lambda: market.holder(ticket) is None, "the other instance applies order:cancelled")
     version = market.rows("tickets", "SELECT version FROM tickets WHERE id = ?", ticket)[0][0]
     frozen.thaw()
-    wait_until(lambda: market.broker.settled("order:created", TICKETS_GROUP), "the thawed instance is done with it")
-    wait_until(lambda: market.broker.settled("order:cancelled", TICKETS_GROUP), "and so is the other")
+    # It goes on with the write that it had decided on; what it then says it did is what counts.
+    frozen.wait_log(rf"Nothing to change in tickets/{ticket}|Changed ticket/{ticket}")
+    assert f"Changed ticket/{ticket}" not in frozen.log()
+    wait_until(lambda: market.broker.settled("order:created", TICKETS_GROUP), "both are acknowledged")
+    wait_until(lambda: market.broker.settled("order:cancelled", TICKETS_GROUP), "both are acknowledged")
     assert market.holder(ticket) is None
     assert market.rows("tickets", "SELECT version FROM tickets WHERE id = ?", ticket)[0][0] == version
     assert other.running and frozen.running
