@@ -71,8 +71,8 @@ struct events_config {
 bool events_open(const struct events_config *config, struct events **ret_events, struct error *error) MUST_CHECK;
 
 /* Finishes and acknowledges what runs, waits for the relay's publishes in flight, closes the bus so that the server
- * drops the client at once; all within about `timeout_ms`. Where the store does not answer, or the bus's server, a write
- * or a dead letter at work may take up to 5 s more, and leaving the bus up to 4 s. What is left in the outbox is
+ * drops the client at once; all within about `timeout_ms`. Where the store does not answer, or the bus's server, a
+ * write or a dead letter at work may take up to 5 s more, and leaving the bus up to 4 s. What is left in the outbox is
  * published by whoever comes next. */
 void events_close(struct events **events, int64_t timeout_ms);
 
