@@ -23,7 +23,9 @@
  * its start), hence the watch may write the 408 into the socket itself. The list's lock is held around that, and is
  * taken before libmicrohttpd closes a socket: the descriptor cannot have been given to another connection.
  *
- * Stopping: those that are idle STOP_GRACE_MS later are closed; all others leave by Connection: close.
+ * Stopping: those that are idle STOP_GRACE_MS later are closed; all others leave by Connection: close. What was
+ * accepted by us and given to libmicrohttpd becomes a connection some time later, on an I/O thread: it is expected
+ * until then.
  *
  * When a request is refused while its body is still under way, closing the socket would reset the connection, and the
  * reset may destroy the answer before the client has read it. A duplicate of the descriptor keeps the socket open while
@@ -165,6 +167,17 @@ bool connection_is_proxy(const struct connection *connection)
     return connection->is_proxy;
 }
 
+/* With the lock held. */
+static void stop_expecting(struct http_server *server, int fd)
+{
+    for (size_t i = 0; i < server->expected_count; i++) {
+        if (server->expected[i] == fd) {
+            server->expected[i] = server->expected[--server->expected_count];
+            return;
+        }
+    }
+}
+
 static void connection_open(struct http_server *server, struct MHD_Connection *handle, void **socket_context)
 {
     struct connection *connection = xcalloc(1, sizeof *connection);
@@ -178,6 +191,7 @@ static void connection_open(struct http_server *server, struct MHD_Connection *h
     atomic_init(&connection->phase, packed);
     connection->seen_phase = packed; /* with no bytes: what is there by the first round counts */
     pthread_mutex_lock(&server->lock);
+    stop_expecting(server, connection->fd);
     connection->next = server->connections;
     if (connection->next != NULL) {
         connection->next->previous = connection;
@@ -400,15 +414,30 @@ void connections_stop(struct http_server *server)
     pthread_mutex_unlock(&server->lock);
 }
 
+void connections_expect(struct http_server *server, int fd)
+{
+    pthread_mutex_lock(&server->lock);
+    server->expected = xreallocarray(server->expected, server->expected_count + 1, sizeof *server->expected);
+    server->expected[server->expected_count++] = fd;
+    pthread_mutex_unlock(&server->lock);
+}
+
+void connections_expect_no_more(struct http_server *server, int fd)
+{
+    pthread_mutex_lock(&server->lock);
+    stop_expecting(server, fd);
+    pthread_mutex_unlock(&server->lock);
+}
+
 bool connections_wait(struct http_server *server, int64_t timeout_ms)
 {
     struct timespec deadline = clock_deadline(timeout_ms);
     pthread_mutex_lock(&server->lock);
     int result = 0;
-    while (server->connections != NULL && result != ETIMEDOUT) {
+    while ((server->connections != NULL || server->expected_count > 0) && result != ETIMEDOUT) {
         result = pthread_cond_timedwait(&server->changed, &server->lock, &deadline);
     }
-    bool is_empty = server->connections == NULL;
+    bool is_empty = server->connections == NULL && server->expected_count == 0;
     pthread_mutex_unlock(&server->lock);
     return is_empty;
 }
@@ -426,6 +455,7 @@ void connections_done(struct http_server *server)
         close(server->lingering[i].fd);
     }
     assert(server->connections == NULL);
+    xfree(server->expected);
     pthread_cond_destroy(&server->changed);
     pthread_mutex_destroy(&server->lock);
 }

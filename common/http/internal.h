@@ -92,6 +92,8 @@ struct http_server {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* on CLOCK_MONOTONIC: a connection was closed, or is_watch_over */
     struct connection *connections;
+    int *expected; /* sockets that libmicrohttpd was given, and has not yet made connections of */
+    size_t expected_count;
     bool is_watch_over;
     bool is_watched; /* the thread was started */
     int64_t stopping_us;
@@ -111,6 +113,9 @@ void connections_init(struct http_server *server);
 bool connections_watch(struct http_server *server, struct error *error) MUST_CHECK; /* starts the thread */
 void connections_done(struct http_server *server);                                  /* stops the thread */
 void connections_stop(struct http_server *server); /* idle ones are closed from now on */
+/* A socket that libmicrohttpd is about to be given: it is waited for as a connection, though nobody knows it yet. */
+void connections_expect(struct http_server *server, int fd);
+void connections_expect_no_more(struct http_server *server, int fd);
 /* Waits until all are closed; false at the deadline. */
 bool connections_wait(struct http_server *server, int64_t timeout_ms) MUST_CHECK;
 

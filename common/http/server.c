@@ -230,8 +230,10 @@ static void take_over_backlog(struct http_server *server, int listener)
         if (accepted < 0) {
             return;
         }
-        /* Closes the socket if it fails. */
-        (void)MHD_add_connection(server->daemon, accepted, &address.any, length);
+        connections_expect(server, accepted);
+        if (MHD_add_connection(server->daemon, accepted, &address.any, length) != MHD_YES) {
+            connections_expect_no_more(server, accepted); /* the library has closed it */
+        }
     }
 }
 

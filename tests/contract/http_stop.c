@@ -68,13 +68,11 @@ static void idle_connections_do_not_hold_it_up(void **state)
     for (size_t i = 0; i < CLIENTS; i++) {
         clients[i] = client_open(fixture);
         if (i % 2 == 0) {
+            CLEANUP(response_done) struct response response;
             client_send(&clients[i], "GET /ok HTTP/1.1\r\n" HOST "\r\n");
+            client_read(&clients[i], &response);
+            assert_int_equal(response.status, 200);
         }
-    }
-    for (size_t i = 0; i < CLIENTS; i += 2) {
-        CLEANUP(response_done) struct response response;
-        client_read(&clients[i], &response);
-        assert_int_equal(response.status, 200);
     }
     struct stopper stopper;
     stopper_start(&stopper, fixture, WAIT_MS);
@@ -140,9 +138,10 @@ static void a_request_that_is_arriving_is_answered(void **state)
     stopper_join(&stopper);
 }
 
-static void a_connection_that_waits_to_be_accepted_is_served(void **state)
+static void serve_what_waits_to_be_accepted(void)
 {
-    struct fixture *fixture = *state;
+    struct fixture *fixture = fixture_new();
+    fixture_start(fixture);
     struct client clients[3];
     /* Two requests keep both I/O threads busy: nobody accepts the third connection. */
     for (size_t i = 0; i < ARRAY_LENGTH(clients); i++) {
@@ -163,6 +162,17 @@ static void a_connection_that_waits_to_be_accepted_is_served(void **state)
         client_close(&clients[i]);
     }
     stopper_join(&stopper);
+    fixture_stop(fixture);
+}
+
+/* For a moment the two connections may have ended and the third may not have begun, which must not pass for the end:
+ * that needs more than one try. */
+static void a_connection_that_waits_to_be_accepted_is_served(void **state UNUSED)
+{
+    enum { TRIES = 50 };
+    for (int i = 0; i < TRIES; i++) {
+        serve_what_waits_to_be_accepted();
+    }
 }
 
 /* ---- load ---- */
@@ -303,7 +313,7 @@ int main(void)
         WITH_SERVER(idle_connections_do_not_hold_it_up),
         WITH_SERVER(what_runs_and_what_is_queued_is_answered),
         WITH_SERVER(a_request_that_is_arriving_is_answered),
-        WITH_SERVER(a_connection_that_waits_to_be_accepted_is_served),
+        cmocka_unit_test(a_connection_that_waits_to_be_accepted_is_served),
         WITH_SERVER(no_request_is_lost_under_load),
         WITH_SERVER(the_deadline_ends_what_does_not_arrive),
         WITH_SERVER(at_the_deadline_the_queue_is_refused_and_what_runs_is_waited_for),
