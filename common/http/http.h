@@ -76,6 +76,7 @@ struct http_config {
     void *authenticate_context;
     const char *session_cookie; /* name of the cookie handed to authenticate; borrowed */
     http_observer *observer;    /* NULL: nobody */
+    bool no_store;              /* answers carry Cache-Control: no-store unless the handler set another */
     void *context;              /* given to handlers and the observer */
 };
 

@@ -67,6 +67,9 @@ static void respond(struct http_request *request, unsigned status, const char *c
     if (status == 401 && !is_set(request, "WWW-Authenticate")) {
         add_header(response, "WWW-Authenticate", "Bearer");
     }
+    if (request->server->config.no_store && !is_set(request, "Cache-Control")) {
+        add_header(response, "Cache-Control", "no-store");
+    }
     request->response = response;
 }
 

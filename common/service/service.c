@@ -118,6 +118,7 @@ static bool start_http(struct service *service, struct route *routes, struct err
         .authenticate = auth_authenticate,
         .authenticate_context = service->auth,
         .session_cookie = service->settings.session_cookie,
+        .no_store = service->definition->no_store,
         .context = service,
     };
     return http_start(&config, &service->http, error);

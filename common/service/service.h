@@ -28,6 +28,7 @@ struct service_definition {
     size_t settings_size;                        /* of the struct that `options` fill */
     const struct collection *const *collections; /* NULL-terminated */
     const struct route *routes;                  /* ends with a NULL method */
+    bool no_store;                               /* nothing that it answers, refusals too, is for caches to keep */
     bool uses_bus;                               /* false: it neither publishes nor listens, and needs no BUS_URI */
     const struct listener *listeners;            /* ends with a NULL entity; NULL: none */
     /* Of the tokens that it issues, by its own settings; NULL: it issues none, and only verifies. */

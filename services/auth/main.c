@@ -15,6 +15,7 @@ static const struct service_definition definition = {
     .settings_size = sizeof(struct auth_settings),
     .collections = collections,
     .routes = auth_routes,
+    .no_store = true,
     .token_lifetime_s = auth_token_lifetime,
     .start = auth_service_start,
     .stop = auth_service_stop,

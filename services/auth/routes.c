@@ -197,7 +197,6 @@ static void sign_up(struct http_request *request, void *context)
     struct service *service = context;
     struct auth_state *state = service->state;
     const struct user *input = http_body(request);
-    http_set_header(request, "Cache-Control", "no-store");
     char address[LIMITER_ADDRESS_KEY_MAX];
     limiter_address_key(http_client_address(request), address);
     int64_t retry_after_s = 0;
@@ -242,7 +241,6 @@ static void sign_in(struct http_request *request, void *context)
     struct service *service = context;
     struct auth_state *state = service->state;
     const struct credentials *input = http_body(request);
-    http_set_header(request, "Cache-Control", "no-store");
     char address[LIMITER_ADDRESS_KEY_MAX];
     limiter_address_key(http_client_address(request), address);
     if (may_try_password(request, state, input->email, address)) {
@@ -254,7 +252,6 @@ static void sign_in(struct http_request *request, void *context)
 
 static void sign_out(struct http_request *request, void *context)
 {
-    http_set_header(request, "Cache-Control", "no-store");
     set_cookie(request, context, "", "; Expires=Thu, 01 Jan 1970 00:00:00 GMT");
     http_respond_text(request, 200, "{}");
 }
@@ -262,7 +259,6 @@ static void sign_out(struct http_request *request, void *context)
 static void get_current_user(struct http_request *request, void *context UNUSED)
 {
     const struct http_identity *user = http_identity(request);
-    http_set_header(request, "Cache-Control", "no-store");
     CLEANUP(buffer_done) struct buffer body = BUFFER_INIT(USER_BODY_MAX);
     buffer_append_text(&body, "{\"currentUser\":");
     if (user == NULL) {

@@ -14,6 +14,7 @@ static const struct service_definition definition = {
     .settings_size = sizeof(struct orders_settings),
     .collections = collections,
     .routes = orders_routes,
+    .no_store = true,
     .uses_bus = true,
     .listeners = orders_listeners,
 };

@@ -116,7 +116,6 @@ static enum placed try_to_place(struct http_request *request, struct service *se
 
 static void create_order(struct http_request *request, void *context)
 {
-    http_set_header(request, "Cache-Control", "no-store");
     struct service *service = context;
     const struct order_request *input = http_body(request);
     struct id id;
@@ -144,7 +143,6 @@ static const char *const list_carried[] = {"limit", NULL};
 
 static void list_orders(struct http_request *request, void *context)
 {
-    http_set_header(request, "Cache-Control", "no-store");
     struct service *service = context;
     struct query query = {
         .index = ORDERS_BY_BUYER,
@@ -175,7 +173,6 @@ static bool load_own_order(struct http_request *request, struct service *service
 
 static void get_order(struct http_request *request, void *context)
 {
-    http_set_header(request, "Cache-Control", "no-store");
     struct id id;
     struct record head = RECORD_INIT;
     struct order order;
@@ -199,7 +196,6 @@ static void respond_cancelled(struct http_request *request, enum order_cancel ou
 
 static void delete_order(struct http_request *request, void *context)
 {
-    http_set_header(request, "Cache-Control", "no-store");
     struct service *service = context;
     struct id id;
     if (!http_parameter_id(request, "id", &id)) {

@@ -87,7 +87,7 @@ static void get_thing(struct http_request *request, void *context)
     count(context);
     struct id id;
     if (http_parameter_id(request, "id", &id)) {
-        http_set_header(request, "Cache-Control", "no-store");
+        http_set_header(request, "Cache-Control", "no-cache");
         respond_thing(request, 200, &thing);
     }
 }

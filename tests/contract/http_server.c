@@ -279,8 +279,50 @@ static void conditions_are_honoured(void **state)
     CLEANUP(response_done) struct response response;
     ask(*state, &response, "GET /things/" THING_ID " HTTP/1.1\r\n" HOST "If-None-Match: \"3\"\r\n\r\n");
     assert_string_equal(response_header(&response, "ETag"), "\"3\"");
-    assert_string_equal(response_header(&response, "Cache-Control"), "no-store");
+    assert_string_equal(response_header(&response, "Cache-Control"), "no-cache");
     assert_null(response_header(&response, "Content-Type"));
+}
+
+/* Of handlers, one of which sets its own, and of what is refused before them. */
+static void expect_cache_control(const struct fixture *fixture, const char *expected)
+{
+    static const struct {
+        const char *request;
+        unsigned status;
+        const char *own;
+    } cases[] = {
+        {"POST /things HTTP/1.1\r\n" HOST JSON POST_GOOD_THING, 201, NULL},
+        {"GET /io HTTP/1.1\r\n" HOST "\r\n", 200, NULL},
+        {"GET /things/" THING_ID " HTTP/1.1\r\n" HOST "\r\n", 200, "no-cache"},
+        {"GET /things/nothing HTTP/1.1\r\n" HOST "\r\n", 404, NULL},
+        {"GET /nowhere HTTP/1.1\r\n" HOST "\r\n", 404, NULL},
+        {"DELETE /things HTTP/1.1\r\n" HOST "\r\n", 405, NULL},
+        {"OPTIONS /things HTTP/1.1\r\n" HOST "\r\n", 204, NULL},
+        {"GET /required HTTP/1.1\r\n" HOST "\r\n", 401, NULL},
+        {"POST /things HTTP/1.1\r\n" HOST POST_GOOD_THING, 415, NULL},
+        {"POST /things HTTP/1.1\r\n" HOST JSON "Content-Length: 1\r\n\r\n{", 400, NULL},
+        {"GET /echo/x?a=%zz HTTP/1.1\r\n" HOST "\r\n", 400, NULL},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
+        CLEANUP(response_done) struct response response;
+        ask(fixture, &response, "%s", cases[i].request);
+        const char *found = response_header(&response, "Cache-Control");
+        const char *wanted = cases[i].own != NULL ? cases[i].own : expected;
+        bool is_right = found == NULL || wanted == NULL ? found == wanted : text_equal(found, wanted);
+        if (response.status != cases[i].status || !is_right) {
+            fail_msg("case %zu: %u with Cache-Control: %s", i, response.status, found != NULL ? found : "(none)");
+        }
+    }
+}
+
+static void answers_are_kept_from_caches_where_the_configuration_says_so(void **state)
+{
+    expect_cache_control(*state, NULL);
+    struct fixture *fixture = fixture_new();
+    fixture->config.no_store = true;
+    fixture_start(fixture);
+    expect_cache_control(fixture, "no-store");
+    fixture_stop(fixture);
 }
 
 static void ambiguous_framing_is_refused_and_the_connection_closed(void **state)
@@ -512,6 +554,7 @@ int main(void)
         WITH_SERVER(malformed_ids_are_replaced),
         WITH_SERVER(who_is_signed_in_is_told),
         WITH_SERVER(conditions_are_honoured),
+        WITH_SERVER(answers_are_kept_from_caches_where_the_configuration_says_so),
         WITH_SERVER(ambiguous_framing_is_refused_and_the_connection_closed),
         WITH_SERVER(what_the_library_refuses_is_never_handled),
         WITH_SERVER(failures_have_the_status_of_their_code),

@@ -267,6 +267,20 @@ def test_signing_out_clears_the_cookie(system: System) -> None:
         assert (cookie["path"], cookie["httponly"], cookie["samesite"]) == ("/", True, "Lax")
 
 
+def test_nothing_is_for_caches_to_keep_refusals_neither(system: System) -> None:
+    client = system.service("auth").client()
+    for status, method, path, headers in (
+        (200, "GET", CURRENT, {}),
+        (400, "GET", f"{CURRENT}?x=%zz", {}),
+        (404, "GET", f"{CURRENT}/x", {}),
+        (405, "GET", SIGNIN, {}),
+        (415, "POST", SIGNIN, {"Content-Type": "text/plain"}),
+        (200, "POST", "/api/users/signout", {}),
+    ):
+        answer = client.request(method, path, b"x" if status == 415 else None, headers)
+        assert (answer.status, answer.headers["Cache-Control"]) == (status, "no-store"), (method, path)
+
+
 def test_the_current_user_is_whom_cookie_or_token_say_or_nobody(system: System) -> None:
     client = system.service("auth").client()
     user = client.post(SIGNUP, credentials()).json

@@ -302,6 +302,21 @@ def test_an_order_is_shown_to_its_owner_only(system: System) -> None:
     assert client_of(market, ann).get(path).json == order
 
 
+def test_nothing_is_for_caches_to_keep_refusals_neither(system: System) -> None:
+    client = system.service("orders").client(buyers(1)[0])
+    for status, method, path, headers in (
+        (200, "GET", ORDERS, {}),
+        (400, "GET", f"{ORDERS}?limit=0", {}),
+        (400, "GET", f"{ORDERS}?limit=%zz", {}),
+        (404, "GET", f"{ORDERS}/{id_of_age(100)}/x", {}),
+        (405, "PUT", ORDERS, {}),
+        (415, "POST", ORDERS, {"Content-Type": "text/plain"}),
+        (401, "GET", ORDERS, {"Authorization": "Bearer x"}),
+    ):
+        answer = client.request(method, path, b"x" if method == "POST" else None, headers)
+        assert (answer.status, answer.headers["Cache-Control"]) == (status, "no-store"), (method, path)
+
+
 # ---- cancelling ----
 
 
