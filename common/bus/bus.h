@@ -16,7 +16,8 @@ enum {
     BUS_MESSAGE_ID_MAX = 96,   /* bytes, with the NUL */
     BUS_MESSAGE_MAX = 1000000, /* bytes that can be published: just under NATS' default max_payload of 1 MiB */
     BUS_SUBSCRIPTIONS_MAX = 64,
-    BUS_SIGNAL_MAX = 512, /* bytes of a signal */
+    BUS_SIGNAL_MAX = 512,    /* bytes of a signal */
+    BUS_LEAVE_MAX_MS = 4000, /* what bus_close may take beyond its timeout, for the last calls into the engine */
 };
 
 struct bus;

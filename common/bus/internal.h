@@ -18,7 +18,6 @@ enum {
     BUS_COMPLAINT_INTERVAL_MS = 10000, /* the same line is not logged again within this */
     BUS_COMPLAINTS = 8,                /* lines that are remembered for that */
     BUS_SUBSCRIBE_RETRY_MS = 5000,     /* after the server refused a subscription */
-    BUS_LINK_CLOSE_MS = 4000,          /* for the last calls into the engine, at bus_close */
     BUS_LINKS_ABANDONED_MAX = 3,       /* hanging threads that are tolerated before no more are started */
 };
 

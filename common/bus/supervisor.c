@@ -100,7 +100,7 @@ static bool watch(struct bus *bus, struct bus_link *link)
     int64_t give_up_at = INT64_MAX;
     for (;;) {
         if (bus->ending && give_up_at == INT64_MAX) {
-            give_up_at = clock_monotonic(NULL) + BUS_LINK_CLOSE_MS;
+            give_up_at = clock_monotonic(NULL) + BUS_LEAVE_MAX_MS;
             bus_link_stop(link);
         }
         if (!was_up && link->phase == BUS_LINK_UP && !link->lost) {
