@@ -27,7 +27,7 @@ struct dead_letter {
     int64_t time; /* ms since 1970 */
     char *event;  /* as received; owned; NUL-terminated */
     size_t event_length;
-    bool cut; /* the event was longer than what is kept: it cannot be replayed */
+    bool cut; /* the event was longer than what is kept: all of it is only on its channel, at its sequence */
 };
 
 /* `buffer` needs a limit of about 1.4 times DEAD_LETTER_EVENT_MAX. */

@@ -740,15 +740,38 @@ def test_what_cannot_be_replayed_is_said_and_the_others_are(system: System) -> N
         "rubbish",
         dead_letter("not a subject", "four"),
         dead_letter("ticket:created", "five"),
+        dead_letter("ticket:created", "{", cut=True, sequence=1),
+        dead_letter("ticket:created", "one and more", cut=True, sequence=1),
+        dead_letter("ticket:created", "one", cut=True, sequence=0),
     )
     result = system.eventctl("dead", "replay", check=False)
     assert result.returncode == 1
-    assert result.stdout.splitlines()[-1] == "dead letters replayed: 2, not replayed: 3"
-    assert "dead:ticket:created #2 is not replayed: only the beginning of its event is kept" in result.stderr
+    assert result.stdout.splitlines()[-1] == "dead letters replayed: 2, not replayed: 6"
+    # The event is not there, is another one, is shorter than its beginning, has no place.
+    for number in (2, 6, 7, 8):
+        assert (f"dead:ticket:created #{number} is not replayed: only the beginning of its event is kept"
+                in result.stderr)
     assert "dead:ticket:created #3 is not replayed: " in result.stderr
     assert "dead:ticket:created #4 is not replayed: it does not say on what subject its event came" in result.stderr
     assert listened(system, "ticket:created", 2, "--deliver-all") == ["ticket:created #1 one", "ticket:created #2 five"]
-    assert [row["sequence"] for row in dead_list(system)] == [2, 3, 4]
+    assert [row["sequence"] for row in dead_list(system)] == [2, 3, 4, 6, 7, 8]
+
+
+@pytest.mark.parametrize("client", [None, "me", "c" * 63], ids=["own-name", "given-name", "long-name"])
+def test_an_event_is_replayed_whole_though_its_letter_keeps_the_beginning(
+        system: System, monkeypatch: pytest.MonkeyPatch, client: str | None) -> None:
+    event = json.dumps({"id": ID, "title": "".join(f"{number:8}" for number in range(65536))})
+    assert len(event) > 512 << 10
+    publish(system, "ticket:created", "before", event, "after")
+    put_letters(system, "ticket:created", dead_letter("ticket:created", event[:256 << 10], cut=True, sequence=2))
+    if client is not None:
+        monkeypatch.setenv("NATS_CLIENT_ID", client)
+    result = system.eventctl("dead", "replay", "--subject", "ticket:created")
+    assert result.stdout.splitlines()[-1] == "dead letters replayed: 1"
+    assert result.stderr == ""
+    lines = listened(system, "ticket:created", 4, "--deliver-all")
+    assert lines[3] == "ticket:created #4 " + event
+    assert dead_list(system) == []
 
 
 def test_a_letter_that_is_named_must_be_there_and_open(system: System) -> None:

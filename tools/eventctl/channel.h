@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Reading everything that is on a channel, and knowing where that ends. */
+ * Reading everything that is on a channel, and knowing where that ends; and one message of it. */
 #ifndef TURNSTILE_TOOLS_EVENTCTL_CHANNEL_H
 #define TURNSTILE_TOOLS_EVENTCTL_CHANNEL_H
 
@@ -26,5 +26,10 @@ typedef int channel_visit(const struct delivery *delivery, void *context);
  * subscriptions. The same returns. */
 int channel_read(struct connection *connection, const struct channel *channel, channel_visit *visit,
                  void *context) MUST_CHECK;
+
+/* Reads one message, over a connection of its own, beside another that may be open. *ret_data is NULL if the bus does
+ * not have it, which can take a moment; the caller frees it. The same returns. */
+int channel_read_one(const struct connection_options *options, const struct signals *signals, const char *subject,
+                     uint64_t sequence, char **ret_data, size_t *ret_length) MUST_CHECK;
 
 #endif

@@ -135,12 +135,27 @@ static void make_client_id(const char *name, char ret_client_id[static BUS_NAME_
     }
 }
 
+/* The bus takes each id once, so a second connection cannot have the one of the first. */
+static void append_suffix(struct settings *settings, const char *suffix)
+{
+    CLEANUP(free_pointer) char *text = xasprintf("%s-%s", settings->client_id, suffix);
+    if (strlen(text) >= BUS_NAME_MAX) {
+        snprintf(settings->client_id, sizeof(settings->client_id), "eventctl-%016" PRIx64,
+                 text_hash(text, strlen(text)));
+    } else {
+        text_copy_cut(settings->client_id, sizeof(settings->client_id), text);
+    }
+}
+
 static bool load_settings(const struct connection_options *options, struct settings *ret_settings)
 {
     const struct config_option *rows = setting_options + (options->bus == NULL ? BUS_URI_ROW : OTHER_ROWS);
     size_t problems = config_load(rows, ret_settings, stderr);
     if (ret_settings->client_id[0] == '\0') {
         make_client_id(options->client_name, ret_settings->client_id);
+    }
+    if (options->client_suffix != NULL) {
+        append_suffix(ret_settings, options->client_suffix);
     }
     return problems == 0;
 }

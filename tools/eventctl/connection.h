@@ -18,6 +18,7 @@ struct connection_options {
     const char *bus;            /* URI; NULL: BUS_URI of the environment */
     int64_t connect_timeout_ms; /* 0: for ever */
     const char *client_name;    /* what tells this client from others, if NATS_CLIENT_ID is unset; NULL: random */
+    const char *client_suffix;  /* tells a second connection from one that is open; NULL: there is none */
 };
 
 /* What is wrong with a URI; NULL: nothing. */

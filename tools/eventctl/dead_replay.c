@@ -3,7 +3,9 @@
  * published twice, which listeners take for once. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
+#include "common/base/memory.h"
 #include "common/base/text.h"
 #include "tools/eventctl/command.h"
 #include "tools/eventctl/dead.h"
@@ -14,6 +16,7 @@ static const char usage[] =
     "Usage: eventctl dead replay [OPTION]...\n"
     "Publishes the events of open dead letters again, as they were received and on the subjects that they came on, in\n"
     "the order of the letters. A letter whose event the bus has stored is not open any more.\n"
+    "A letter keeps the beginning of a long event; all of it is read from the subject that it came on.\n"
     "Mend the cause first: an event that still cannot be applied comes back as a new letter.\n";
 
 struct replay_options {
@@ -74,10 +77,11 @@ static int fail(struct replayer *replayer, const struct dead_item *item, const c
     return STATUS_OK;
 }
 
-static int replay(struct replayer *replayer, struct connection *connection, const struct dead_item *item)
+static int replay(struct replayer *replayer, struct connection *connection, const struct dead_item *item,
+                  const char *event, size_t length)
 {
     const struct dead_letter *letter = &item->letter;
-    int status = connection_publish(connection, letter->channel, letter->event, letter->event_length);
+    int status = connection_publish(connection, letter->channel, event, length);
     if (status != STATUS_OK) {
         return status;
     }
@@ -89,6 +93,29 @@ static int replay(struct replayer *replayer, struct connection *connection, cons
                 item->subject, item->sequence);
     }
     return status;
+}
+
+/* A letter keeps the beginning of a long event; all of it is where it came from, unless the bus began anew since. */
+static int replay_original(struct replayer *replayer, struct connection *connection, const struct dead_item *item)
+{
+    const struct dead_letter *letter = &item->letter;
+    CLEANUP(free_pointer) char *event = NULL;
+    size_t length = 0;
+    int status = STATUS_OK;
+    if (letter->sequence > 0) {
+        status = channel_read_one(&replayer->options->connection, replayer->signals, letter->channel, letter->sequence,
+                                  &event, &length);
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    if (event == NULL || length < letter->event_length || memcmp(event, letter->event, letter->event_length) != 0) {
+        return fail(replayer, item, "only the beginning of its event is kept");
+    }
+    if (length > BUS_MESSAGE_MAX) {
+        return fail(replayer, item, "its event is too long to be published");
+    }
+    return replay(replayer, connection, item, event, length);
 }
 
 static int visit(struct connection *connection, const struct dead_item *item, void *context)
@@ -112,13 +139,13 @@ static int visit(struct connection *connection, const struct dead_item *item, vo
     if (item->problem != NULL) {
         return fail(replayer, item, item->problem);
     }
-    if (item->letter.cut) {
-        return fail(replayer, item, "only the beginning of its event is kept");
-    }
     if (!bus_subject_valid(item->letter.channel)) {
         return fail(replayer, item, "it does not say on what subject its event came");
     }
-    return replay(replayer, connection, item);
+    if (item->letter.cut) {
+        return replay_original(replayer, connection, item);
+    }
+    return replay(replayer, connection, item, item->letter.event, item->letter.event_length);
 }
 
 static void report(struct replayer *replayer)
