@@ -85,3 +85,13 @@ enum http_precondition conditional_check(const char *if_match, const char *if_no
     }
     return HTTP_PRECONDITION_HOLDS;
 }
+
+/* An If-None-Match that is malformed is ignored: who gets the record in full has lost nothing. */
+enum conditional_get conditional_get(const char *if_match, const char *if_none_match, uint64_t version)
+{
+    if (if_match != NULL && etag_find(if_match, version, false) != ETAG_LISTED) {
+        return CONDITIONAL_GET_FAILED;
+    }
+    bool is_known = if_none_match != NULL && etag_find(if_none_match, version, true) == ETAG_LISTED;
+    return is_known ? CONDITIONAL_GET_NOT_MODIFIED : CONDITIONAL_GET_SEND;
+}

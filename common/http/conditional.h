@@ -20,4 +20,9 @@ enum etag_verdict etag_find(const char *list, uint64_t version, bool weak_counts
 /* The two headers' values, NULL where absent. */
 enum http_precondition conditional_check(const char *if_match, const char *if_none_match, uint64_t version);
 
+enum conditional_get { CONDITIONAL_GET_SEND, CONDITIONAL_GET_NOT_MODIFIED, CONDITIONAL_GET_FAILED };
+
+/* The same of a request that reads, in the order of RFC 9110 section 13.2.2: If-Match decides first. */
+enum conditional_get conditional_get(const char *if_match, const char *if_none_match, uint64_t version);
+
 #endif

@@ -147,8 +147,8 @@ void http_respond_errors(struct http_request *request, unsigned status, const st
  * 503, internal 500. The messages of the last three are logged with the request id and replaced by general ones. */
 void http_respond_failure(struct http_request *request, const struct error *error);
 
-/* A record as its table says for IN_RESPONSE, with ETag: "<version>". On GET an If-None-Match that lists the version
- * (or *) is answered 304. */
+/* A record as its table says for IN_RESPONSE, with ETag: "<version>". On GET an If-Match that does not list the version
+ * is answered 412, and else an If-None-Match that does (or *) 304. */
 void http_respond_record(struct http_request *request, unsigned status, const struct table *table,
                          const struct record *head, const void *value);
 

@@ -158,19 +158,26 @@ void http_respond_failure(struct http_request *request, const struct error *erro
     }
 }
 
-static bool is_known_to_client(const struct http_request *request, uint64_t version)
+static enum conditional_get check_get(const struct http_request *request, uint64_t version)
 {
-    CLEANUP(free_pointer) char *list = headers_join(request, "If-None-Match", ", ");
-    return list != NULL && etag_find(list, version, true) == ETAG_LISTED;
+    CLEANUP(free_pointer) char *if_match = headers_join(request, "If-Match", ", ");
+    CLEANUP(free_pointer) char *if_none_match = headers_join(request, "If-None-Match", ", ");
+    return conditional_get(if_match, if_none_match, version);
 }
 
 void http_respond_record(struct http_request *request, unsigned status, const struct table *table,
                          const struct record *head, const void *value)
 {
+    bool is_get = status == 200 && text_equal(http_method(request), "GET");
+    enum conditional_get verdict = is_get ? check_get(request, head->version) : CONDITIONAL_GET_SEND;
+    if (verdict == CONDITIONAL_GET_FAILED) {
+        respond_error(request, 412, NULL, "If-Match does not list the current version");
+        return;
+    }
     char tag[ETAG_SIZE];
     etag_print(head->version, tag);
     http_set_header(request, "ETag", tag);
-    if (status == 200 && text_equal(http_method(request), "GET") && is_known_to_client(request, head->version)) {
+    if (verdict == CONDITIONAL_GET_NOT_MODIFIED) {
         http_respond_empty(request, 304);
         return;
     }

@@ -349,6 +349,24 @@ def test_a_ticket_that_has_not_changed_is_not_sent_again(system: System) -> None
     assert (answer.status, answer.json["title"], answer.headers["ETag"]) == (200, "Encore", '"2"')
 
 
+def test_a_ticket_is_only_sent_if_it_has_the_version_that_was_asked_for(system: System) -> None:
+    client = seller(system.service("tickets"))
+    path = f"{TICKETS}/{listed(client)['id']}"
+    for tags in ('"1"', "*", '"7", "1"'):
+        answer = client.get(path, If_Match=tags)
+        assert (answer.status, answer.headers["ETag"]) == (200, '"1"'), tags
+    for tags in ('"2"', '"11"', 'W/"1"', "1", '""', ""):
+        check_errors(client.get(path, If_Match=tags), 412)
+        head = client.request("HEAD", path, headers={"If-Match": tags})
+        assert (head.status, head.body) == (412, b""), tags
+    # It is looked at before If-None-Match.
+    check_errors(client.get(path, If_Match='"2"', If_None_Match='"1"'), 412)
+    assert client.get(path, If_Match='"1"', If_None_Match='"1"').status == 304
+    client.put(path, {"title": "Encore", "price": 1})
+    check_errors(client.get(path, If_Match='"1"'), 412)
+    check_errors(client.get(f"{TICKETS}/{id_of_age(100)}", If_Match='"1"'), 404)
+
+
 def test_head_is_get_without_the_body(system: System) -> None:
     client = seller(system.service("tickets"))
     ticket = listed(client)["id"]

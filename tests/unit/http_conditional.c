@@ -85,12 +85,44 @@ static void preconditions_follow_from_both_headers(void **state UNUSED)
     }
 }
 
+static void reading_looks_at_if_match_first(void **state UNUSED)
+{
+    static const struct {
+        const char *match, *none_match;
+        enum conditional_get verdict; /* for version 7 */
+    } cases[] = {
+        {NULL, NULL, CONDITIONAL_GET_SEND},
+        {"\"7\"", NULL, CONDITIONAL_GET_SEND},
+        {"\"6\", \"7\"", NULL, CONDITIONAL_GET_SEND},
+        {"*", NULL, CONDITIONAL_GET_SEND},
+        {"\"6\"", NULL, CONDITIONAL_GET_FAILED},
+        {"W/\"7\"", NULL, CONDITIONAL_GET_FAILED},
+        {"seven", NULL, CONDITIONAL_GET_FAILED},
+        {NULL, "\"7\"", CONDITIONAL_GET_NOT_MODIFIED},
+        {NULL, "W/\"7\"", CONDITIONAL_GET_NOT_MODIFIED},
+        {NULL, "*", CONDITIONAL_GET_NOT_MODIFIED},
+        {NULL, "\"6\"", CONDITIONAL_GET_SEND},
+        {NULL, "seven", CONDITIONAL_GET_SEND},
+        {"\"6\"", "\"7\"", CONDITIONAL_GET_FAILED},
+        {"\"6\"", "\"6\"", CONDITIONAL_GET_FAILED},
+        {"\"7\"", "\"7\"", CONDITIONAL_GET_NOT_MODIFIED},
+        {"\"7\"", "\"6\"", CONDITIONAL_GET_SEND},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
+        enum conditional_get verdict = conditional_get(cases[i].match, cases[i].none_match, 7);
+        if (verdict != cases[i].verdict) {
+            fail_msg("case %zu: %d instead of %d", i, (int)verdict, (int)cases[i].verdict);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_tag_is_the_version_in_quotes),
         cmocka_unit_test(lists_are_searched_as_their_grammar_says),
         cmocka_unit_test(preconditions_follow_from_both_headers),
+        cmocka_unit_test(reading_looks_at_if_match_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
