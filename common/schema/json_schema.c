@@ -175,29 +175,19 @@ static void print_object_type(const struct table *table, enum field_in in, struc
     buffer_append_text(buffer, "],\"additionalProperties\":true");
 }
 
-/* An event of version 0 says that there is no such record, and needs no more than its head. */
 static void print_versioned_type(const struct table *table, enum field_in in, struct buffer *buffer)
 {
     buffer_append_text(buffer, "\"type\":\"object\",\"properties\":{\"id\":{");
     print_id_type(in, buffer);
     buffer_append_text(buffer, "},\"version\":{\"type\":\"integer\"");
-    print_limit(buffer, "minimum", in == IN_EVENT ? 0 : 1);
+    print_limit(buffer, "minimum", 1);
     print_limit(buffer, "maximum", RECORD_VERSION_MAX);
-    print_pair(buffer, "description",
-               in == IN_EVENT ? "1 when created, one more for each change; 0: there is no such record"
-                              : "1 when created, one more for each change");
+    print_pair(buffer, "description", "1 when created, one more for each change");
     buffer_append_char(buffer, '}');
     print_properties(table, in, false, buffer);
     buffer_append_text(buffer, "},\"required\":[\"id\",\"version\"");
-    if (in == IN_EVENT) {
-        buffer_append_text(buffer, "],\"if\":{\"properties\":{\"version\":{\"minimum\":1}}},\"then\":{\"required\":[");
-        print_required(table, in, true, buffer);
-        buffer_append_text(buffer, "]}");
-    } else {
-        print_required(table, in, false, buffer);
-        buffer_append_char(buffer, ']');
-    }
-    buffer_append_text(buffer, ",\"additionalProperties\":true");
+    print_required(table, in, false, buffer);
+    buffer_append_text(buffer, "],\"additionalProperties\":true");
 }
 
 void schema_print_json_schema(const struct table *table, enum field_in in, struct buffer *buffer)

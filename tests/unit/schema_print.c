@@ -301,8 +301,7 @@ static void describes_a_small_table_in_full(void **state UNUSED)
     assert_string_equal(buffer_text(&text), expected);
     buffer_clear(&text);
     schema_print_json_schema(&versioned, IN_EVENT, &text);
-    assert_non_null(strstr(buffer_text(&text), "\"required\":[\"id\",\"version\"],\"if\":{\"properties\":{\"version\":{"
-                                               "\"minimum\":1}}},\"then\":{\"required\":[\"name\"]},"));
+    assert_string_equal(buffer_text(&text), expected);
     buffer_done(&text);
 }
 
