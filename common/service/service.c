@@ -22,7 +22,7 @@ enum {
     CONNECTION_LIMIT = 960,
     QUEUE_LIMIT = 1024,
     QUEUE_WAIT_MS = 10000,   /* with what the store may take, well below the 30 s that the ingress waits */
-    IDLE_TIMEOUT_MS = 75000, /* above nginx' keepalive of 60 s, so that nginx closes first */
+    IDLE_TIMEOUT_MS = 75000, /* longer than proxies keep a connection they do not use, so that they close first */
     STORE_READERS = 16,
     UNISSUED_LIFETIME_S = 1, /* of tokens where none are issued */
 };
@@ -134,9 +134,18 @@ static bool start(struct service *service, struct route *routes, struct error *e
 
 static void *end_at_deadline(void *unused UNUSED)
 {
-    sleep(SERVICE_STOP_MS / 1000);
-    log_error("could not stop in %d s, ending now", SERVICE_STOP_MS / 1000);
+    const struct timespec deadline = {SERVICE_STOP_MS / 1000, SERVICE_STOP_MS % 1000 * 1000000};
+    nanosleep(&deadline, NULL);
+    log_error("could not stop in %d ms, ending now", SERVICE_STOP_MS);
     _exit(1);
+}
+
+/* What is left for events when the requests have ended: leaving the bus takes its own time on top of it. */
+static int64_t time_for_events(int64_t stopping_since)
+{
+    int64_t left =
+        SERVICE_STOP_MS - SERVICE_STOP_STORE_MS - BUS_LEAVE_MAX_MS - (clock_monotonic(NULL) - stopping_since);
+    return left < SERVICE_STOP_EVENTS_MS ? left > 0 ? left : 0 : SERVICE_STOP_EVENTS_MS;
 }
 
 /* In the opposite order of the start: what still runs finds what it needs. Takes half-started services too. */
@@ -147,9 +156,10 @@ static void stop(struct service *service)
     if (pthread_create(&watchdog, NULL, end_at_deadline, NULL) == 0) {
         pthread_detach(watchdog);
     }
+    int64_t stopping_since = clock_monotonic(NULL);
     http_stop(&service->http, SERVICE_STOP_HTTP_MS);
     if (service->events != NULL) {
-        events_close(&service->events, SERVICE_STOP_EVENTS_MS);
+        events_close(&service->events, time_for_events(stopping_since));
         log_info("NATS connection closed!");
     }
     if (service->definition->stop != NULL && service->state != NULL) {

@@ -12,9 +12,10 @@
 #include "common/store/store.h"
 
 enum {
-    SERVICE_STOP_MS = 9000, /* from SIGTERM to the end of the process, at most; shares below */
-    SERVICE_STOP_HTTP_MS = 5000,
-    SERVICE_STOP_EVENTS_MS = 3000,
+    SERVICE_STOP_MS = 9500,        /* from SIGTERM to the end of the process, at most */
+    SERVICE_STOP_HTTP_MS = 4000,   /* of these, for requests */
+    SERVICE_STOP_STORE_MS = 500,   /* for the store */
+    SERVICE_STOP_EVENTS_MS = 3000, /* for events, or less if the requests took their share */
     SERVICE_ROUTES_MAX = 32,
 };
 
