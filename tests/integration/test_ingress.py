@@ -69,6 +69,16 @@ def test_its_own_errors_are_in_the_errors_format(home: House, status: int, sent:
     assert_error(answer_to(home, sent), status)
 
 
+def test_a_method_that_it_refuses_itself_is_answered_with_those_that_may_do(home: House) -> None:
+    def allow(line: str) -> list[bytes]:
+        return re.findall(rb"^Allow: (.*?)\r?$", home.exchange(request(line)), re.MULTILINE)
+
+    for path in ("/api/tickets", "/nowhere"):
+        assert allow(f"TRACE {path} HTTP/1.1") == [b"GET, HEAD, POST, PUT, DELETE, OPTIONS"]
+    # Other errors, and what a service answers, go without.
+    assert allow("GET /nowhere HTTP/1.1") == allow("GET /api/tickets/teapot HTTP/1.1") == []
+
+
 def test_a_head_request_gets_no_body_with_its_error(home: House) -> None:
     answer = home.exchange(request("HEAD /nowhere HTTP/1.1"))
     assert answer.startswith(b"HTTP/1.1 404 ")
