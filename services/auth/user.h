@@ -12,8 +12,7 @@ enum {
     PASSWORD_SIZE = 4 * PASSWORD_LENGTH_MAX + 1, /* bytes, with the NUL */
 };
 
-/* As a request (sign-up) it has e-mail and password, as a row everything but the password.
- */
+/* As a request (sign-up) it has e-mail and password, as a row everything but the password. */
 struct user {
     char email[EMAIL_MAX + 1];
     char password[PASSWORD_SIZE];
