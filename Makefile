@@ -134,6 +134,7 @@ down: ## stop what `make up DETACH=1` started
 	@exec $(PYTHON) -B infra/local/run.py down
 
 test: deps ## run the unit, contract and integration tests
+	@$(if $(ONLY),$(RUN_TESTS) --check $(UNIT_PROGRAMS) $(CONTRACT_PROGRAMS))
 	@$(MAKE) $(JOBS) VARIANT=$(TEST_VARIANT) run-tests
 
 bench: build ## measure what a request costs (needs wrk)
@@ -159,7 +160,7 @@ help: ## this list
 	  '  V=1                    show the commands' \
 	  '  WERROR=1               warnings are errors' \
 	  '  SAN=address|thread|undefined  build and test with a sanitizer (thread: no integration tests)' \
-	  '  ONLY=word              test: only programs and integration tests whose name contains it' \
+	  '  ONLY=word              test: only what has it in its name: unit, unit/schema_fields, integration/test_auth' \
 	  '  DETACH=1               up: return when ready' \
 	  '  SCALE=1                up: instances of each service' \
 	  '  RUN_DIR=run            up, down: where pid files, logs, stores and the key are kept' \
@@ -176,13 +177,15 @@ PROGRAMS := $(addprefix $(BUILD)/,$(call with_sources,$(SERVICES),service) $(cal
 UNIT_PROGRAMS := $(addprefix $(BUILD)/tests/unit/,$(UNIT_TESTS))
 CONTRACT_PROGRAMS := $(addprefix $(BUILD)/tests/contract/,$(CONTRACT_TESTS))
 
+RUN_TESTS = $(PYTHON) -B tests/run.py --build $(BUILD) $(if $(SAN),--sanitizer $(SAN)) $(if $(ONLY),--only '$(ONLY)') \
+  $(if $(V),--verbose)
+
 .PHONY: programs unit-programs contract-programs run-tests FORCE
 programs: $(PROGRAMS)
 unit-programs: $(UNIT_PROGRAMS)
 contract-programs: $(CONTRACT_PROGRAMS)
 run-tests: $(PROGRAMS) $(UNIT_PROGRAMS) $(CONTRACT_PROGRAMS)
-	@exec $(PYTHON) -B tests/run.py --build $(BUILD) $(if $(SAN),--sanitizer $(SAN)) $(if $(ONLY),--only '$(ONLY)') \
-	  $(if $(V),--verbose) $(UNIT_PROGRAMS) $(CONTRACT_PROGRAMS)
+	@exec $(RUN_TESTS) $(UNIT_PROGRAMS) $(CONTRACT_PROGRAMS)
 
 # Two stamps that change when their text does: objects follow the flags they are compiled with, the library and the
 # programs follow the flags and the lists of what is linked.

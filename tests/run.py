@@ -3,25 +3,30 @@
 """Runs the test programs it is given and then the integration tests, and ends with the counts of all of them.
 
 A program's output is shown when it fails (or always, with --verbose). The counts are also left in
-<build>/test-summary, for those who run several variants.
+<build>/test-summary, for those who run several variants. With --check nothing is run or needs to be built: it only says
+whether --only names anything.
 """
 
 import argparse
 import ctypes
+import difflib
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-import xml.etree.ElementTree
 from dataclasses import dataclass
 from pathlib import Path
 
 PROGRAM_SECONDS_MAX = 120
 INTEGRATION_SECONDS_MAX = 1800
 STOP_SECONDS_MAX = 30
+COLLECT_SECONDS_MAX = 60
 PYTEST_NO_TESTS = 5
+SUGGESTIONS_MAX = 5
+INTEGRATION = "integration"
+PROGRAM_FOLDERS = ("unit", "contract")
 ADDR_NO_RANDOMIZE = 0x0040000
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -86,8 +91,12 @@ def describe(status: int | None, seconds: int) -> str:
     return f"ended by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
 
 
+def name_of(program: Path) -> str:
+    return f"{program.parent.name}/{program.name}"
+
+
 def run_program(program: Path, verbose: bool) -> Counts:
-    name = f"{program.parent.name}/{program.name}"
+    name = name_of(program)
     start = time.monotonic()
     status, output = run_bounded([str(program)], PROGRAM_SECONDS_MAX, subprocess.PIPE)
     counts = count_cmocka(output, 1 if status is None else status)
@@ -99,30 +108,69 @@ def run_program(program: Path, verbose: bool) -> Counts:
     return counts
 
 
-def count_junit(report: Path) -> Counts:
-    counts = Counts()
-    for suite in xml.etree.ElementTree.parse(report).getroot().iter("testsuite"):
-        number = {key: int(suite.get(key, "0")) for key in ("tests", "failures", "errors", "skipped")}
-        failed = number["failures"] + number["errors"]
-        counts.add(Counts(number["tests"] - failed - number["skipped"], failed, number["skipped"]))
-    return counts
+def word_for_pytest(only: str) -> str | None:
+    """What an integration test's name is to contain; None: the word is about the other folders."""
+    folder, _, rest = only.partition("/")
+    if folder == INTEGRATION:
+        return rest
+    return None if folder in PROGRAM_FOLDERS else only
 
 
-def run_integration(build: Path, only: str, verbose: bool) -> Counts:
-    report = build / "pytest.xml"
-    report.unlink(missing_ok=True)
+def pytest_command(build: Path, word: str, *arguments: str) -> list[str]:
     os.environ.update(TURNSTILE_BUILD=str(build), PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", PYTHONDONTWRITEBYTECODE="1")
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--junitxml={report}", "tests/integration"]
-    command += ["-v"] if verbose else ["-q"]
-    command += ["-k", only] if only else []
-    status, _ = run_bounded(command, INTEGRATION_SECONDS_MAX, None)
-    if status == PYTEST_NO_TESTS and only:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/integration", *arguments]
+    return [*command, "-k", word] if word else command
+
+
+def run_integration(build: Path, word: str, verbose: bool) -> Counts:
+    report = build / "pytest-counts"
+    report.unlink(missing_ok=True)
+    os.environ["TURNSTILE_COUNTS"] = str(report)
+    status, _ = run_bounded(pytest_command(build, word, "-v" if verbose else "-q"), INTEGRATION_SECONDS_MAX, None)
+    if status == PYTEST_NO_TESTS and word:
         return Counts()
-    counts = count_junit(report) if report.exists() else Counts()
+    counts = Counts(*map(int, report.read_text().split())) if report.exists() else Counts()
     if status != 0 and counts.failed == 0:
         print(f"  FAILED integration: {describe(status, INTEGRATION_SECONDS_MAX)}", flush=True)
         counts.failed = 1
     return counts
+
+
+def integration_names(build: Path, word: str) -> list[str]:
+    """As integration/<file>::<test>."""
+    status, output = run_bounded(pytest_command(build, word, "--collect-only", "-q"), COLLECT_SECONDS_MAX,
+                                 subprocess.PIPE)
+    found = re.findall(r"^(?:.*/)?(\w+)\.py::(\w+)", output, re.MULTILINE)
+    return [f"{INTEGRATION}/{file}::{test}" for file, test in found] if status == 0 else []
+
+
+def similar_names(only: str, names: list[str]) -> list[str]:
+    """Names, or files of tests, that have a word like this one."""
+    by_word: dict[str, list[str]] = {}
+    for name in names:
+        name = name.partition("::")[0]
+        short = name.rpartition("/")[2]
+        for word in {name, short, *short.split("_")}:
+            if name not in by_word.setdefault(word, []):
+                by_word[word].append(name)
+    close = difflib.get_close_matches(only.rpartition("/")[2], by_word, n=SUGGESTIONS_MAX)
+    return list(dict.fromkeys(name for word in close for name in by_word[word]))[:SUGGESTIONS_MAX]
+
+
+def check_only(only: str, programs: list[Path], build: Path, has_integration: bool) -> bool:
+    """Whether the word names a test; says so if not."""
+    names = [name_of(program) for program in programs]
+    if any(only in name for name in names):
+        return True
+    word = word_for_pytest(only)
+    if has_integration and word is not None and integration_names(build, word):
+        return True
+    names += integration_names(build, "") if has_integration else []
+    similar = similar_names(only, names)
+    known = f"like {', '.join(similar)}" if similar else f"such as {names[0]}, {names[-1].partition('::')[0]}"
+    print(f"ONLY={only}: no test has this in its name; there are names {known}"
+          + ("" if has_integration else ", and no integration tests with this sanitizer"))
+    return False
 
 
 def keep_addresses_in_place() -> None:
@@ -139,23 +187,28 @@ def main() -> int:
     parser.add_argument("--build", type=Path, required=True, help="where the variant under test is")
     parser.add_argument("--sanitizer", default="", help="address, thread or undefined; thread: no integration tests")
     parser.add_argument("--only", default="", help="a word that the names to run contain")
+    parser.add_argument("--check", action="store_true", help="run nothing, say whether --only names anything")
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("programs", nargs="*", type=Path)
     options = parser.parse_args()
 
+    has_integration = options.sanitizer != "thread"
+    if options.check:
+        return 0 if check_only(options.only, options.programs, options.build.resolve(), has_integration) else 1
     if options.sanitizer:
         keep_addresses_in_place()
     total = Counts()
     failures = []
     for program in options.programs:
-        if options.only in program.name:
+        if options.only in name_of(program):
             counts = run_program(program.resolve(), options.verbose)
             total.add(counts)
-            failures += [f"{program.parent.name}/{program.name}"] if counts.failed else []
-    if options.sanitizer != "thread":
-        counts = run_integration(options.build.resolve(), options.only, options.verbose)
+            failures += [name_of(program)] if counts.failed else []
+    word = word_for_pytest(options.only)
+    if has_integration and word is not None:
+        counts = run_integration(options.build.resolve(), word, options.verbose)
         total.add(counts)
-        failures += ["integration"] if counts.failed else []
+        failures += [INTEGRATION] if counts.failed else []
 
     (options.build / "test-summary").write_text(f"{total.passed} {total.failed} {total.skipped}\n")
     print("\nfailed: " + ", ".join(failures) if failures else "")
