@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "common/auth/auth.h"
+#include "common/base/failpoint.h"
 #include "common/base/text.h"
 
 enum {
@@ -75,6 +76,7 @@ bool auth_password_verify(const char *hash, const char *password)
         return false;
     }
     text_copy_cut(stored, sizeof(stored), hash == NULL ? nobody : hash);
+    failpoint("auth.password.verify");
     bool matches = crypto_pwhash_str_verify(stored, password, strlen(password)) == 0;
     leave();
     return matches && hash != NULL;

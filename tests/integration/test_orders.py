@@ -204,7 +204,7 @@ def test_who_cancels_and_reserves_again_has_the_next_reservation(system: System)
 
 def test_fifty_requests_under_one_key_on_two_instances_are_one_order(system: System) -> None:
     market = Market(system, 2)
-    for ticket in stocked(market, 3):
+    for ticket in stocked(market, ROUNDS):
         token = buyers(1)[0]
         answers = at_once(RACERS, lambda i: place(market.orders[i % 2], token, ticket, Idempotency_Key="k"))
         assert {answer.status for answer in answers} == {201}, [answer.body for answer in answers]
