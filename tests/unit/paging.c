@@ -271,7 +271,7 @@ static void cursors_that_are_cut_or_longer_are_refused(void **state UNUSED)
 {
     const struct sample sample = full_sample();
     const struct record head = {.id = make_id(1)};
-    char text[STORE_CURSOR_MAX + 1], changed[STORE_CURSOR_MAX + 1];
+    char text[STORE_CURSOR_MAX + 1], changed[STORE_CURSOR_MAX + 2];
     for (size_t i = 0; indexes[i].name != NULL; i++) {
         store_cursor_print(&collection, index_of(&collection, indexes[i].name), 0, &head, &sample, text);
         for (size_t length = 0; length < strlen(text); length++) {
