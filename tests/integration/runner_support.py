@@ -172,7 +172,12 @@ class House:
         return int(wait_until(read, f"{name}.pid is not there"))
 
     def pids(self) -> dict[str, int]:
-        return {path.stem: int(path.read_text()) for path in self.run_dir.glob("*.pid")}
+        """By name, the processes that run now; one that is just being started again has no file for a moment."""
+        pids = {}
+        for path in self.run_dir.glob("*.pid"):
+            with contextlib.suppress(FileNotFoundError):
+                pids[path.stem] = int(path.read_text())
+        return pids
 
     def log(self, name: str) -> str:
         return (self.run_dir / f"{name}.log").read_text()
