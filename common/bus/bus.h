@@ -16,6 +16,7 @@ enum {
     BUS_MESSAGE_ID_MAX = 96,   /* bytes, with the NUL */
     BUS_MESSAGE_MAX = 1000000, /* bytes that can be published: just under NATS' default max_payload of 1 MiB */
     BUS_SUBSCRIPTIONS_MAX = 64,
+    BUS_POSITIONS_MAX = 32,  /* subjects whose position is followed */
     BUS_SIGNAL_MAX = 512,    /* bytes of a signal */
     BUS_LEAVE_MAX_MS = 4000, /* what bus_close may take beyond its timeout, for the last calls into the engine */
 };
@@ -28,12 +29,28 @@ enum bus_state {
     BUS_CLOSED,
 };
 
+/* How far a subject has come. */
+struct bus_position {
+    char subject[BUS_SUBJECT_MAX];
+    uint64_t sequence; /* of its last message, at least; 0: nothing is known to be there */
+};
+
 struct bus_config {
-    const char *uri;       /* stan://[user:password@]host:port[,host:port…]/cluster-id; copied */
+    const char *uri;       /* stan://[user:password@]host:port[,host:port…]/cluster-id, or
+                            * nats://[user:password@]host:port[,host:port…][/stream][?replicas=n]; copied */
     const char *client_id; /* [a-zA-Z0-9_-]+; unique on the bus; copied */
     size_t publish_limit;  /* publishes in flight, 1 to 8192 */
     /* Called from a bus thread after every change of state, never two at a time; must not block. May be NULL. */
     void (*state_changed)(struct bus *bus, enum bus_state state, void *context);
+    /* Every subject that is known to be published on or listened to, for engines that have to know before; others are
+     * made known when they are first used. NULL-terminated and static; may be NULL. */
+    const char *const *subjects;
+    /* The subjects whose position is followed, as it was when last seen (see bus_position); copied. */
+    const struct bus_position *positions;
+    size_t position_count; /* at most BUS_POSITIONS_MAX */
+    /* A new connection, before it is BUS_UP, found less on a followed subject than was known to be there: the bus has
+     * lost history. Its position is now `found`. From a bus thread; must not block. May be NULL. */
+    void (*history_lost)(struct bus *bus, const char *subject, uint64_t expected, uint64_t found, void *context);
     void *context;
 };
 
@@ -48,6 +65,9 @@ bool bus_subject_valid(const char *subject);
 enum bus_state bus_state(const struct bus *bus);
 /* Waits until the state is BUS_UP and every subscription that was asked for is made, or refused; false on timeout. */
 bool bus_wait_up(struct bus *bus, int64_t timeout_ms);
+/* What is known of a followed subject: the sequence that its last message has at least, as each new connection finds it
+ * and each confirmed publish of this process raises it. 0 for subjects that are not followed. */
+uint64_t bus_position(struct bus *bus, const char *subject);
 
 /* ---- receiving ---- */
 
@@ -123,6 +143,10 @@ typedef void bus_signalled(const void *data, size_t length, void *context);
 void bus_signal(struct bus *bus, const char *topic, const void *data, size_t length);
 bool bus_on_signal(struct bus *bus, const char *topic, bus_signalled *receive, void *context,
                    struct error *error) MUST_CHECK;
+
+/* The same, but of all who listen to the topic with this queue group only one gets each signal. */
+bool bus_on_signal_shared(struct bus *bus, const char *topic, const char *queue_group, bus_signalled *receive,
+                          void *context, struct error *error) MUST_CHECK;
 
 /* ---- stopping ---- */
 

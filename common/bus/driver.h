@@ -42,6 +42,7 @@ struct bus_desired {
 struct bus_listener {
     size_t index;
     char *topic;
+    char *queue_group; /* NULL: everyone gets everything */
     bus_signalled *receive;
     void *context;
 };
@@ -97,6 +98,12 @@ struct bus_driver {
     bool (*subscribe)(void *connection, const struct bus_desired *desired, struct error *error);
     bool (*listen)(void *connection, const struct bus_listener *listener, struct error *error);
 
+    /* Right after connect, before anything else, and only if there are subjects to follow: replaces each position's
+     * sequence by that of the subject's last message, 0 if it has none. What comes in says what is known to be there:
+     * an engine that cannot tell an empty subject from a slow answer waits longer where something is expected, and need
+     * not look at all where it is 0. False: the connection is no good. */
+    bool (*find_positions)(void *connection, struct bus_position *positions, size_t count, struct error *error);
+
     /* True: the driver will call bus_publication_confirmed, exactly once. Errors as for subscribe. */
     bool (*publish)(void *connection, struct bus_publication *publication, struct error *error);
     /* Best effort: what is not acknowledged comes again. */
@@ -123,7 +130,8 @@ struct delivery *bus_delivery_new(struct bus_link *link, const struct bus_desire
 /* Hands it to the receive function, which may take as long as that does. Takes ownership. */
 void bus_link_deliver(struct delivery *delivery);
 void bus_link_signalled(struct bus_link *link, const struct bus_listener *listener, const void *data, size_t length);
-/* Ends the driver's part in it: the publication may be gone afterwards. */
-void bus_publication_confirmed(struct bus_publication *publication, bool stored);
+/* Ends the driver's part in it: the publication may be gone afterwards. `sequence` is what the engine gave it, 0 if it
+ * does not tell. */
+void bus_publication_confirmed(struct bus_publication *publication, bool stored, uint64_t sequence);
 
 #endif

@@ -110,7 +110,7 @@ static void discard(struct bus_item *item)
 {
     switch (item->kind) {
     case BUS_ITEM_PUBLICATION:
-        bus_publication_confirmed((struct bus_publication *)item, false);
+        bus_publication_confirmed((struct bus_publication *)item, false, 0);
         break;
     case BUS_ITEM_ACKNOWLEDGEMENT:
         bus_delivery_free((struct delivery *)item);
@@ -142,7 +142,7 @@ static void send_publication(struct bus_link *link, struct bus_publication *publ
     } else {
         bus_link_complain(link, "cannot publish on %s: %s", publication->subject, error.message);
     }
-    bus_publication_confirmed(publication, false);
+    bus_publication_confirmed(publication, false, 0);
 }
 
 static void send_item(struct bus_link *link, struct bus_item *item)
@@ -333,7 +333,7 @@ void bus_link_end(struct bus_link *link)
         if (!publication) {
             return;
         }
-        bus_publication_confirmed(publication, false);
+        bus_publication_confirmed(publication, false, 0);
     }
 }
 

@@ -115,7 +115,7 @@ void bus_publication_finish(struct bus_publication *publication, bool stored)
     bus_publication_release(publication);
 }
 
-void bus_publication_confirmed(struct bus_publication *publication, bool stored)
+void bus_publication_confirmed(struct bus_publication *publication, bool stored, uint64_t sequence UNUSED)
 {
     bus_publication_finish(publication, stored);
     bus_publication_release(publication);

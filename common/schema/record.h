@@ -18,6 +18,7 @@ struct record {
     uint64_t epoch;            /* of the owner's store: 0, raised when an older backup was restored */
     char claim[CLAIM_MAX + 1]; /* "" for none; at most one record of a collection holds a given claim, for ever */
     uint64_t unconfirmed; /* the oldest version in the record's outbox, 0: none; set by the store's reads and writes */
+    int64_t changed;      /* when it was last written, ms since 1970; set by the store's reads; 0: not known */
 };
 
 #define RECORD_INIT ((struct record){.version = 0})

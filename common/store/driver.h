@@ -138,6 +138,13 @@ struct store_driver {
                         const struct store_outbox_visitor *visitor, struct error *error);
     bool (*outbox_remove)(void *state, const struct outbox_key *keys, size_t count, struct error *error);
     bool (*outbox_count)(void *state, uint64_t *ret_count, int64_t *ret_oldest, struct error *error);
+    /* As store_remove has it. */
+    enum store_result (*remove)(void *state, const struct store_collection *collection, const struct id *id,
+                                uint64_t expected, struct error *error);
+    bool (*fact_get)(void *state, const char *name, int64_t *ret_value, struct error *error);
+    bool (*fact_raise)(void *state, const char *name, int64_t value, struct error *error);
+    bool (*fact_replace)(void *state, const char *name, int64_t expected, int64_t value, bool *ret_replaced,
+                         struct error *error);
 };
 
 extern const struct store_driver store_sqlite;

@@ -40,7 +40,7 @@ struct collection {
 struct store;
 
 struct store_config {
-    const char *uri;                             /* sqlite:path */
+    const char *uri; /* sqlite:path, or mongodb://[user:password@]host[:port][,…]/database[?options] */
     const struct collection *const *collections; /* NULL-terminated; borrowed for the life of the store */
     size_t readers;                              /* connections for reads, 1 to 64 */
     const struct clock *clock;                   /* NULL: the system's */
@@ -90,11 +90,12 @@ enum {
  * AT_LEAST and AT_MOST on the next one) bound the scan; all others are residual filters, which look at no more than
  * STORE_SCAN_MAX records a page: a page may then be short, or empty, and still have a next one. */
 struct query {
-    const char *index; /* name of the index, in whose order the records come */
+    const char *index; /* name of the index, in whose order the records come; NULL: in that of their ids */
     bool descending;
     struct query_condition conditions[QUERY_CONDITIONS_MAX + 1]; /* ends with QUERY_END */
     const char *after;                                           /* a cursor from a page; NULL or "": the beginning */
     size_t limit;                                                /* 1 to STORE_LIMIT_MAX */
+    int64_t changed_since; /* residual: only what was written at or after this, ms since 1970; 0: all */
 };
 
 struct page {
@@ -142,6 +143,26 @@ enum store_result {
 enum store_result store_write(struct store *store, const struct collection *collection, uint64_t expected,
                               struct record *record, const void *value, const struct outbox_entry *entry,
                               struct error *error) MUST_CHECK;
+
+/* Takes a record away, if it is at this version: for replicas of what its owner does not have any more. What waits in
+ * its outbox goes with it. STORE_DONE also if there is no such record; STORE_CONFLICT_VERSION; STORE_UNAVAILABLE. */
+enum store_result store_remove(struct store *store, const struct collection *collection, const struct id *id,
+                               uint64_t expected, struct error *error) MUST_CHECK;
+
+/* ---- facts: numbers about the store itself, by name ([a-z0-9:._/-]+), which are no records ---- */
+
+enum {
+    STORE_FACT_NAME_MAX = 128, /* bytes, with the NUL */
+};
+
+/* 0 for one that was never set. */
+bool store_fact_get(struct store *store, const char *name, int64_t *ret_value, struct error *error) MUST_CHECK;
+/* Sets it unless it is higher already. Durable when it returns. */
+bool store_fact_raise(struct store *store, const char *name, int64_t value, struct error *error) MUST_CHECK;
+/* Compare-and-set; *ret_replaced is false if it is not `expected`. Durable when it returns. Where a connection died
+ * after it was sent, it may have been replaced, and false is returned with ERROR_UNAVAILABLE. */
+bool store_fact_replace(struct store *store, const char *name, int64_t expected, int64_t value, bool *ret_replaced,
+                        struct error *error) MUST_CHECK;
 
 /* One event that waits for the bus's confirmation. */
 struct outbox_item {

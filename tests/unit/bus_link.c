@@ -270,7 +270,7 @@ static void publish(struct bus *bus, struct tally *tally, size_t times)
 static void confirm_all(bool stored)
 {
     for (size_t i = 0; i < fake.publication_count; i++) {
-        bus_publication_confirmed(fake.publications[i], stored);
+        bus_publication_confirmed(fake.publications[i], stored, 0);
     }
     fake.publication_count = 0;
 }
@@ -282,7 +282,7 @@ static void confirms_each_publish_once_even_if_the_engine_does_so_after_the_loss
     assert_true(bus_wait_up(bus, WAIT_MS));
     publish(bus, &tally, 3);
     wait_for(&fake.publication_count, 3);
-    bus_publication_confirmed(fake.publications[1], true);
+    bus_publication_confirmed(fake.publications[1], true, 0);
     fake.publications[1] = fake.publications[--fake.publication_count];
     assert_int_equal(tally.calls, 1);
     lose_connection(bus);

@@ -11,7 +11,7 @@ static void on_acknowledged(const char *guid UNUSED, const char *text, void *clo
     } else if (text) {
         bus_link_complain(publication->link, "a message on %s was not confirmed: %s", publication->subject, text);
     }
-    bus_publication_confirmed(publication, text == NULL);
+    bus_publication_confirmed(publication, text == NULL, 0);
 }
 
 bool stan_publish(void *pointer, struct bus_publication *publication, struct error *error)
