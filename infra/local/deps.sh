@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs what building, testing and running Turnstile needs: Debian's packages, and NATS Streaming into .deps/bin.
-# With nothing to do it says nothing and takes a moment. It leaves no system service running or enabled.
+# Installs what building, testing and running Turnstile needs: Debian's packages, NATS Streaming into .deps/bin, and the
+# MongoDB server that the tests start into .deps/mongo. With nothing to do it says nothing and takes a moment. It
+# leaves no system service running or enabled.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 readonly PACKAGES=(
     # to build
     gcc make pkg-config libc6-dev libmicrohttpd-dev libjansson-dev libjwt-dev libnats-dev libsqlite3-dev
-    libsodium-dev libcurl4-openssl-dev libssl-dev
+    libsodium-dev libcurl4-openssl-dev libssl-dev libmongoc-dev
     # to test and to lint
     libcmocka-dev python3 python3-pytest sqlite3 curl clang-format cppcheck shellcheck binutils
 )
@@ -16,6 +17,11 @@ readonly BROKER_MODULE=github.com/nats-io/nats-streaming-server
 readonly BROKER_VERSION=0.25.6
 readonly BROKER=.deps/bin/nats-streaming-server
 readonly BUILD_SECONDS_MAX=900
+readonly MONGO=tests/servers/mongo
+readonly MONGO_CLASS=.deps/mongo/classes/MongoTestServer.class
+readonly MONGO_JARS=.deps/mongo/jars
+readonly MAVEN_GOAL=org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies
+readonly MAVEN_SECONDS_MAX=300
 readonly POLICY=/usr/sbin/policy-rc.d
 
 say() { printf 'deps: %s\n' "$*" >&2; }
@@ -30,6 +36,12 @@ has_broker() { [[ $("$BROKER" --version 2>/dev/null) == *"version $BROKER_VERSIO
 has_nginx() { PATH=$PATH:/usr/sbin:/usr/local/sbin command -v nginx >/dev/null; }
 # Debian's own Go is enough, and so is any other that is not older.
 has_go() { command -v go >/dev/null; }
+has_maven() { command -v mvn >/dev/null; }
+has_javac() { command -v java >/dev/null && command -v javac >/dev/null; }
+has_mongo_jars() {
+    [[ -d $MONGO_JARS ]] && (cd "$MONGO_JARS" && sha256sum --status --check "$OLDPWD/$MONGO/jars.sha256") 2>/dev/null
+}
+has_mongo() { [[ $MONGO_CLASS -nt $MONGO/MongoTestServer.java ]] && has_mongo_jars; }
 
 # Prints the packages that are missing, one a line.
 missing_packages() {
@@ -40,6 +52,10 @@ missing_packages() {
     printf '%s\n' "${PACKAGES[@]}" | grep -vxF -e "$installed" || true
     has_nginx || echo nginx
     has_broker || has_go || echo golang-go
+    if ! has_mongo; then
+        has_javac || echo default-jdk-headless
+        has_mongo_jars || has_maven || echo maven
+    fi
 }
 
 as_root() {
@@ -53,7 +69,7 @@ as_root() {
 check_system() {
     if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
         fail "only Debian 12 is supported. Elsewhere, install what these Debian packages hold:" \
-            "${PACKAGES[*]} nginx, and golang-go to build NATS Streaming"
+            "${PACKAGES[*]} nginx, golang-go to build NATS Streaming, maven and default-jdk-headless for the tests"
     fi
     grep -qx 'VERSION_CODENAME=bookworm' /etc/os-release ||
         say "this is not Debian 12, which alone is supported; trying all the same"
@@ -124,11 +140,33 @@ install_broker() {
     rm -rf .deps/go
 }
 
+# Maven's settings (~/.m2/settings.xml) say where it fetches from; what it fetches is checked file by file.
+fetch_mongo_jars() {
+    rm -rf "$MONGO_JARS"
+    mkdir -p "$MONGO_JARS"
+    say "fetching mongo-java-server with Maven"
+    if ! timeout "$MAVEN_SECONDS_MAX" mvn --batch-mode --file "$MONGO/pom.xml" "-Dmaven.repo.local=$PWD/.deps/maven" \
+        "$MAVEN_GOAL" -DincludeScope=runtime "-DoutputDirectory=$PWD/$MONGO_JARS" </dev/null >.deps/maven.log 2>&1; then
+        say "the last words of mvn (all of them: .deps/maven.log):"
+        tail -n 12 .deps/maven.log | sed 's/^/    /' >&2
+        fail "mvn did not fetch what $MONGO/pom.xml names"
+    fi
+    rm -rf .deps/maven
+    has_mongo_jars || fail "what mvn fetched into $MONGO_JARS is not what $MONGO/jars.sha256 says"
+}
+
+install_mongo() {
+    has_mongo_jars || fetch_mongo_jars
+    mkdir -p "${MONGO_CLASS%/*}"
+    javac -Xlint:all -cp "$MONGO_JARS/*" -d "${MONGO_CLASS%/*}" "$MONGO/MongoTestServer.java" >.deps/javac.log 2>&1 ||
+        fail "javac could not compile $MONGO/MongoTestServer.java: $(head -n 3 .deps/javac.log)"
+}
+
 main() {
     local missing=()
     if command -v dpkg-query >/dev/null; then
         mapfile -t missing < <(missing_packages)
-        if ((${#missing[@]} == 0)) && has_broker; then
+        if ((${#missing[@]} == 0)) && has_broker && has_mongo; then
             return 0
         fi
     fi
@@ -140,6 +178,7 @@ main() {
     mapfile -t missing < <(missing_packages)
     ((${#missing[@]} == 0)) || install_packages "${missing[@]}"
     has_broker || install_broker
+    has_mongo || install_mongo
     say "all there"
 }
 
