@@ -34,6 +34,8 @@ has_package() { dpkg-query -W -f='${db:Status-Abbrev}' "$1" 2>/dev/null | grep -
 has_broker() { [[ $("$BROKER" --version 2>/dev/null) == *"version $BROKER_VERSION,"* ]]; }
 # Another flavour of nginx, or one from elsewhere, will do.
 has_nginx() { PATH=$PATH:/usr/sbin:/usr/local/sbin command -v nginx >/dev/null; }
+# So will another nats-server: the tests of JetStream start it.
+has_nats_server() { PATH=$PATH:/usr/sbin:/usr/local/sbin command -v nats-server >/dev/null; }
 # Debian's own Go is enough, and so is any other that is not older.
 has_go() { command -v go >/dev/null; }
 has_maven() { command -v mvn >/dev/null; }
@@ -51,6 +53,7 @@ missing_packages() {
         sed -n 's/^installed //p' || true)
     printf '%s\n' "${PACKAGES[@]}" | grep -vxF -e "$installed" || true
     has_nginx || echo nginx
+    has_nats_server || echo nats-server
     has_broker || has_go || echo golang-go
     if ! has_mongo; then
         has_javac || echo default-jdk-headless
@@ -69,7 +72,7 @@ as_root() {
 check_system() {
     if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
         fail "only Debian 12 is supported. Elsewhere, install what these Debian packages hold:" \
-            "${PACKAGES[*]} nginx, golang-go to build NATS Streaming, maven and default-jdk-headless for the tests"
+            "${PACKAGES[*]} nginx nats-server, golang-go to build NATS Streaming, maven and default-jdk-headless for the tests"
     fi
     grep -qx 'VERSION_CODENAME=bookworm' /etc/os-release ||
         say "this is not Debian 12, which alone is supported; trying all the same"
@@ -91,13 +94,14 @@ forbid_service_starts() {
     as_root chmod 755 "$POLICY"
 }
 
-# Only for an nginx that we brought: it must not come up with the machine, next to somebody's web server.
-disable_nginx_service() {
+# Only for what we brought: it must not come up with the machine, next to somebody's own server.
+disable_service() {
     if [[ -d /run/systemd/system ]]; then
-        as_root systemctl disable --quiet --now nginx.service || say "could not disable Debian's nginx.service"
+        as_root systemctl disable --quiet --now "$1.service" || say "could not disable Debian's $1.service"
     fi
-    as_root update-rc.d nginx disable >/dev/null 2>&1 || say "could not disable Debian's /etc/init.d/nginx"
-    as_root rm -f /etc/systemd/system/multi-user.target.wants/nginx.service
+    [[ ! -e /etc/init.d/$1 ]] || as_root update-rc.d "$1" disable >/dev/null 2>&1 ||
+        say "could not disable Debian's /etc/init.d/$1"
+    as_root rm -f "/etc/systemd/system/multi-user.target.wants/$1.service"
 }
 
 apt() {
@@ -115,9 +119,12 @@ install_packages() {
     apt update || updated=
     apt install --no-install-recommends "${missing[@]}" || true
     remove_policy
-    if [[ " ${missing[*]} " == *" nginx "* ]] && has_package nginx; then
-        disable_nginx_service
-    fi
+    local package
+    for package in nginx nats-server; do
+        if [[ " ${missing[*]} " == *" $package "* ]] && has_package "$package"; then
+            disable_service "$package"
+        fi
+    done
     mapfile -t missing < <(missing_packages)
     ((${#missing[@]})) || return 0
     say "the last words of apt-get (all of them: .deps/apt.log):"
