@@ -17,7 +17,8 @@ enum {
     STORE_PING_WAIT_MS = 1000,
 };
 
-/* A declared index, resolved: positions in the collection's fields. */
+/* A declared index, resolved: positions in the collection's fields. The order of ids, which no collection declares, is
+ * one of the name "" without fields. */
 struct store_index {
     const char *name;
     size_t field_count;
@@ -92,7 +93,7 @@ struct store_write_request {
     const struct record *record;
     const void *value;
     const struct outbox_entry *entry; /* NULL: no event */
-    int64_t created;                  /* of the entry, milliseconds since 1970 */
+    int64_t created;                  /* of the entry, and record->changed for reads; milliseconds since 1970 */
     char writer[STORE_WRITER_MAX];    /* no other write has this token */
 };
 

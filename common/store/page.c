@@ -69,7 +69,7 @@ static bool visit(void *context, const struct record *head)
         return end_with_more(filling);
     }
     filling->looked++;
-    if (store_plan_accepts(filling->plan, filling->entity)) {
+    if (store_plan_accepts(filling->plan, head, filling->entity)) {
         if (filling->page.count == filling->limit) {
             return end_with_more(filling);
         }
@@ -88,7 +88,7 @@ bool store_page_read(const struct store_driver *driver, void *state, struct stor
     CLEANUP(free_pointer) void *last = xcalloc(1, size);
     struct filling filling = {
         .plan = plan, .limit = limit, .size = size, .entity = entity, .last = last, .page = PAGE_INIT};
-    plan->scan.limit = plan->filter_count > 0 ? STORE_SCAN_MAX + 1 : limit + 1;
+    plan->scan.limit = store_plan_filters(plan) ? STORE_SCAN_MAX + 1 : limit + 1;
     struct store_visitor visitor = {.entity = entity, .context = &filling, .visit = visit};
     if (!driver->scan(state, &plan->scan, &visitor, error)) {
         page_done(&filling.page);

@@ -15,8 +15,14 @@ void store_plan_done(struct store_plan *plan)
     store_cursor_done(&plan->cursor);
 }
 
+/* The order of ids, which every collection has. No declared index has this name, so cursors tell them apart. */
+static const struct store_index by_id = {.name = ""};
+
 static const struct store_index *find_index(const struct store_collection *collection, const char *name)
 {
+    if (!name) {
+        return &by_id;
+    }
     for (size_t i = 0; i < collection->index_count; i++) {
         if (text_equal(collection->indexes[i].name, name)) {
             return &collection->indexes[i];
@@ -214,7 +220,7 @@ static void add_ranges_behind(struct store_scan *scan, const struct store_range 
 bool store_plan_make(const struct store_collection *collection, const struct query *query, struct store_plan *plan,
                      struct error *error)
 {
-    assert(query->limit >= 1 && query->limit <= STORE_LIMIT_MAX);
+    assert(query->limit >= 1 && query->limit <= STORE_LIMIT_MAX && query->changed_since >= 0);
     const struct store_index *index = find_index(collection, query->index);
     for (size_t i = 0; query->conditions[i].compare != QUERY_END; i++) {
         assert(i < QUERY_CONDITIONS_MAX);
@@ -229,6 +235,7 @@ bool store_plan_make(const struct store_collection *collection, const struct que
         base.equal_count++;
     }
     plan->fixed = base.equal_count;
+    plan->changed_since = query->changed_since;
     if (plan->fixed < index->field_count) {
         take_bounds(plan->filters, &plan->filter_count, index->fields[plan->fixed], &base);
     }
@@ -244,8 +251,16 @@ bool store_plan_make(const struct store_collection *collection, const struct que
     return true;
 }
 
-bool store_plan_accepts(const struct store_plan *plan, const void *entity)
+bool store_plan_filters(const struct store_plan *plan)
 {
+    return plan->filter_count > 0 || plan->changed_since > 0;
+}
+
+bool store_plan_accepts(const struct store_plan *plan, const struct record *head, const void *entity)
+{
+    if (head->changed != 0 && head->changed < plan->changed_since) {
+        return false;
+    }
     for (size_t i = 0; i < plan->filter_count; i++) {
         const struct store_condition *filter = &plan->filters[i];
         struct store_value value = store_value_of(&plan->scan.collection->fields[filter->field], entity);

@@ -43,6 +43,7 @@ struct store_plan {
     size_t fixed;           /* fields of the index that the conditions fix */
     size_t filter_count;
     struct store_condition filters[QUERY_CONDITIONS_MAX];
+    int64_t changed_since;      /* 0: whenever */
     struct store_cursor cursor; /* what the ranges' texts may point into */
 };
 
@@ -53,8 +54,10 @@ void store_plan_done(struct store_plan *plan);
  * query. Caller releases with store_plan_done, also after false. */
 bool store_plan_make(const struct store_collection *collection, const struct query *query, struct store_plan *plan,
                      struct error *error) MUST_CHECK;
+/* Whether there are filters: then a scan may have to look at more than it gives. */
+bool store_plan_filters(const struct store_plan *plan);
 /* Whether a record passes the filters. */
-bool store_plan_accepts(const struct store_plan *plan, const void *entity);
+bool store_plan_accepts(const struct store_plan *plan, const struct record *head, const void *entity);
 
 /* Runs a plan and fills a page, as store_list has it. */
 bool store_page_read(const struct store_driver *driver, void *state, struct store_plan *plan, size_t limit,

@@ -18,6 +18,8 @@ enum {
     WRITER_RANDOM_LENGTH = 16, /* hex digits of a token that tell this store from all others */
 };
 
+static const char fact_alphabet[] = "abcdefghijklmnopqrstuvwxyz0123456789:._/-";
+
 static const struct store_driver *const drivers[] = {&store_sqlite};
 
 struct store {
@@ -148,10 +150,10 @@ static bool entry_fits(const struct outbox_entry *entry, struct error *error)
     return true;
 }
 
-static void explain(enum store_result result, const struct store_write_request *request, struct error *error)
+static void explain(enum store_result result, const char *name, const struct id *record, uint64_t expected,
+                    struct error *error)
 {
-    const char *name = request->collection->declared->name;
-    const char *id = request->record->id.hex;
+    const char *id = record->hex;
     switch (result) {
     case STORE_CONFLICT_ID:
         error_set(error, ERROR_CONFLICT, "%s %s is there already", name, id);
@@ -160,7 +162,7 @@ static void explain(enum store_result result, const struct store_write_request *
         error_set(error, ERROR_CONFLICT, "another record of %s holds the claim of %s", name, id);
         break;
     case STORE_CONFLICT_VERSION:
-        error_set(error, ERROR_CONFLICT, "%s %s is not at version %" PRIu64, name, id, request->expected);
+        error_set(error, ERROR_CONFLICT, "%s %s is not at version %" PRIu64, name, id, expected);
         break;
     case STORE_OUTBOX_FULL:
         error_set(error, ERROR_UNAVAILABLE, "%s %s has %d unconfirmed events", name, id, STORE_OUTBOX_MAX);
@@ -197,7 +199,7 @@ enum store_result store_write(struct store *store, const struct collection *coll
     struct store_write_answer answer = {.unconfirmed = 0};
     enum store_result result = store->driver->write(store->state, &request, &answer, error);
     if (result != STORE_DONE) {
-        explain(result, &request, error);
+        explain(result, collection->name, &record->id, expected, error);
         return result;
     }
     record->unconfirmed = answer.unconfirmed;
@@ -206,6 +208,49 @@ enum store_result store_write(struct store *store, const struct collection *coll
     }
     return STORE_DONE;
 }
+
+enum store_result store_remove(struct store *store, const struct collection *collection, const struct id *id,
+                               uint64_t expected, struct error *error)
+{
+    assert(id_is_set(id) && expected > 0 && expected <= INT64_MAX);
+    enum store_result result =
+        store->driver->remove(store->state, find_collection(store, collection), id, expected, error);
+    assert(result == STORE_DONE || result == STORE_CONFLICT_VERSION || result == STORE_UNAVAILABLE);
+    explain(result, collection->name, id, expected, error);
+    return result;
+}
+
+/* ---- facts ---- */
+
+static void check_fact_name(const char *name)
+{
+    size_t length = strnlen(name, STORE_FACT_NAME_MAX);
+    assert(length > 0 && length < STORE_FACT_NAME_MAX);
+    assert(strspn(name, fact_alphabet) == length);
+    (void)length;
+}
+
+bool store_fact_get(struct store *store, const char *name, int64_t *ret_value, struct error *error)
+{
+    check_fact_name(name);
+    return store->driver->fact_get(store->state, name, ret_value, error);
+}
+
+bool store_fact_raise(struct store *store, const char *name, int64_t value, struct error *error)
+{
+    check_fact_name(name);
+    assert(value >= 0);
+    return store->driver->fact_raise(store->state, name, value, error);
+}
+
+bool store_fact_replace(struct store *store, const char *name, int64_t expected, int64_t value, bool *ret_replaced,
+                        struct error *error)
+{
+    check_fact_name(name);
+    return store->driver->fact_replace(store->state, name, expected, value, ret_replaced, error);
+}
+
+/* ---- the outbox ---- */
 
 bool store_outbox_remove(struct store *store, const struct outbox_key *keys, size_t count, struct error *error)
 {

@@ -95,7 +95,8 @@ struct query {
     struct query_condition conditions[QUERY_CONDITIONS_MAX + 1]; /* ends with QUERY_END */
     const char *after;                                           /* a cursor from a page; NULL or "": the beginning */
     size_t limit;                                                /* 1 to STORE_LIMIT_MAX */
-    int64_t changed_since; /* residual: only what was written at or after this, ms since 1970; 0: all */
+    int64_t
+        changed_since; /* residual: only what was written at or after this, ms since 1970, or has changed 0; 0: all */
 };
 
 struct page {
@@ -157,7 +158,7 @@ enum {
 
 /* 0 for one that was never set. */
 bool store_fact_get(struct store *store, const char *name, int64_t *ret_value, struct error *error) MUST_CHECK;
-/* Sets it unless it is higher already. Durable when it returns. */
+/* Sets it unless it is higher already; `value` is 0 or more. Durable when it returns. */
 bool store_fact_raise(struct store *store, const char *name, int64_t value, struct error *error) MUST_CHECK;
 /* Compare-and-set; *ret_replaced is false if it is not `expected`. Durable when it returns. Where a connection died
  * after it was sent, it may have been replaced, and false is returned with ERROR_UNAVAILABLE. */

@@ -449,8 +449,9 @@ static size_t check_walk(struct query query, size_t limit)
         assert_true(list(&query, &page, &error));
         assert_true(page.count <= limit);
         for (size_t i = 0; i < page.count; i++, at++, found++) {
-            while (at < engine.count && !(range_has(&plan.scan, &plan.scan.ranges[0], order[at]) &&
-                                          store_plan_accepts(&plan, &engine.values[order[at]]))) {
+            while (at < engine.count &&
+                   !(range_has(&plan.scan, &plan.scan.ranges[0], order[at]) &&
+                     store_plan_accepts(&plan, &engine.heads[order[at]], &engine.values[order[at]]))) {
                 at++;
             }
             assert_true(at < engine.count);
@@ -465,7 +466,7 @@ static size_t check_walk(struct query query, size_t limit)
     }
     for (; at < engine.count; at++) {
         assert_false(range_has(&plan.scan, &plan.scan.ranges[0], order[at]) &&
-                     store_plan_accepts(&plan, &engine.values[order[at]]));
+                     store_plan_accepts(&plan, &engine.heads[order[at]], &engine.values[order[at]]));
     }
     return found;
 }

@@ -144,7 +144,7 @@ static enum store_result write_record(void *state, const struct store_write_requ
                                       struct store_write_answer *ret_answer, struct error *error)
 {
     struct sqlite_store *store = state;
-    struct task task = {.write = request};
+    struct task task = {.kind = TASK_WRITE, .write = request};
     committer_run(store->committer, &task);
     if (task.result == STORE_DONE) {
         *ret_answer = task.answer;
@@ -166,4 +166,8 @@ const struct store_driver store_sqlite = {
     .outbox_scan = outbox_scan,
     .outbox_remove = outbox_remove,
     .outbox_count = outbox_count,
+    .remove = remove_record,
+    .fact_get = fact_get,
+    .fact_raise = fact_raise,
+    .fact_replace = fact_replace,
 };

@@ -14,7 +14,7 @@ enum {
     MIGRATE_DROPS_MAX = 64, /* undeclared indexes of a collection; more wait for the next start */
 };
 
-static const char *const head_columns[] = {"id", "version", "epoch", "writer", "claim"};
+static const char *const head_columns[] = {"id", "version", "epoch", "writer", "claim", "changed"};
 
 /* The outbox's second index finds what is oldest without touching payloads. */
 static const char own_tables[] =
@@ -88,8 +88,9 @@ static bool create_table(struct connection *connection, const struct store_colle
     const char *name = collection->declared->name;
     buffer_printf(&sql,
                   "CREATE TABLE \"%s\" (\"id\" TEXT NOT NULL PRIMARY KEY, \"version\" INTEGER NOT NULL,"
-                  " \"epoch\" INTEGER NOT NULL, \"writer\" TEXT NOT NULL, \"claim\" TEXT",
+                  " \"epoch\" INTEGER NOT NULL, \"writer\" TEXT NOT NULL, \"claim\" TEXT, ",
                   name);
+    rows_append_changed_column(&sql);
     for (size_t i = 0; i < collection->field_count; i++) {
         buffer_append_text(&sql, ", ");
         rows_append_column(&sql, &collection->fields[i]);
@@ -101,22 +102,37 @@ static bool create_table(struct connection *connection, const struct store_colle
     return run(connection, &sql, error);
 }
 
+/* `field` NULL: the head's column of changes, which files of the first release do not have. They keep their format,
+ * since that release goes on working with the column in them. */
+static bool add_column(struct connection *connection, const struct store_collection *collection,
+                       const struct flat_field *field, struct error *error)
+{
+    const char *table = collection->declared->name;
+    bool there = false;
+    if (!exists(connection, "SELECT 1 FROM pragma_table_info(?1) WHERE \"name\" = ?2", table,
+                field ? field->path : "changed", &there, error)) {
+        return false;
+    }
+    if (there) {
+        return true;
+    }
+    CLEANUP(buffer_done) struct buffer sql = BUFFER_INIT(ROWS_SQL_MAX);
+    buffer_printf(&sql, "ALTER TABLE \"%s\" ADD COLUMN ", table);
+    if (field) {
+        rows_append_column(&sql, field);
+    } else {
+        rows_append_changed_column(&sql);
+    }
+    return run(connection, &sql, error);
+}
+
 static bool add_columns(struct connection *connection, const struct store_collection *collection, struct error *error)
 {
-    CLEANUP(buffer_done) struct buffer sql = BUFFER_INIT(ROWS_SQL_MAX);
+    if (!add_column(connection, collection, NULL, error)) {
+        return false;
+    }
     for (size_t i = 0; i < collection->field_count; i++) {
-        const struct flat_field *field = &collection->fields[i];
-        bool there = false;
-        if (!exists(connection, "SELECT 1 FROM pragma_table_info(?1) WHERE \"name\" = ?2", collection->declared->name,
-                    field->path, &there, error)) {
-            return false;
-        }
-        if (there) {
-            continue;
-        }
-        buffer_printf(&sql, "ALTER TABLE \"%s\" ADD COLUMN ", collection->declared->name);
-        rows_append_column(&sql, field);
-        if (!run(connection, &sql, error)) {
+        if (!add_column(connection, collection, &collection->fields[i], error)) {
             return false;
         }
     }

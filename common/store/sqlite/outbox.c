@@ -11,6 +11,8 @@ static const char columns[] =
     "SELECT o.\"collection\", o.\"id\", o.\"version\", o.\"created\", o.\"subject\", o.\"payload\""
     " FROM \"store_outbox\" AS o";
 
+static const char delete_sql[] =
+    "DELETE FROM \"store_outbox\" WHERE \"collection\" = ?1 AND \"id\" = ?2 AND \"version\" = ?3";
 static const char of_record[] = " WHERE o.\"collection\" = ?1 AND o.\"id\" = ?2 ORDER BY o.\"version\" LIMIT ?3";
 
 static void append_declared(struct buffer *sql, const struct sqlite_store *store)
@@ -109,10 +111,30 @@ bool outbox_scan(void *state, const struct outbox_query *query, size_t limit,
     return done || error_prefix(error, "%s", store->path);
 }
 
+bool outbox_remove_perform(struct connection *connection, struct task *task, struct error *error)
+{
+    for (size_t i = 0; i < task->key_count; i++) {
+        const struct outbox_key *key = &task->keys[i];
+        CLEANUP(statement_done) sqlite3_stmt *statement = connection_statement(connection, delete_sql, error);
+        if (!statement) {
+            return false;
+        }
+        statement_bind_text(statement, 1, key->collection->name);
+        statement_bind_text(statement, 2, key->id.hex);
+        statement_bind_number(statement, 3, (int64_t)key->version);
+        bool row = false;
+        if (!statement_step(connection, statement, &row, error)) {
+            return false;
+        }
+    }
+    task->result = STORE_DONE;
+    return true;
+}
+
 bool outbox_remove(void *state, const struct outbox_key *keys, size_t count, struct error *error)
 {
     struct sqlite_store *store = state;
-    struct task task = {.keys = keys, .key_count = count};
+    struct task task = {.kind = TASK_OUTBOX_REMOVE, .keys = keys, .key_count = count};
     committer_run(store->committer, &task);
     if (task.result != STORE_DONE) {
         return error_set(error, task.error.code, "%s: %s", store->path, task.error.message);

@@ -9,8 +9,8 @@
 #include "common/base/text.h"
 
 /* Columns that rows_read finds in front of the fields, and parameters in front of them in rows_bind. */
-enum { COLUMN_ID, COLUMN_VERSION, COLUMN_EPOCH, COLUMN_CLAIM, COLUMN_UNCONFIRMED, COLUMN_FIELDS };
-enum { BIND_ID = 1, BIND_VERSION, BIND_EPOCH, BIND_WRITER, BIND_CLAIM, BIND_FIELDS };
+enum { COLUMN_ID, COLUMN_VERSION, COLUMN_EPOCH, COLUMN_CLAIM, COLUMN_CHANGED, COLUMN_UNCONFIRMED, COLUMN_FIELDS };
+enum { BIND_ID = 1, BIND_VERSION, BIND_EPOCH, BIND_WRITER, BIND_CLAIM, BIND_CHANGED, BIND_FIELDS };
 
 static char *take_sql(struct buffer *sql)
 {
@@ -28,10 +28,11 @@ static const char *path_of(const struct store_collection *collection, size_t fie
 static void append_select(struct buffer *sql, const struct store_collection *collection)
 {
     const char *name = collection->declared->name;
-    buffer_printf(sql,
-                  "SELECT r.\"id\", r.\"version\", r.\"epoch\", r.\"claim\", (SELECT min(o.\"version\") FROM "
-                  "\"store_outbox\" AS o WHERE o.\"collection\" = '%s' AND o.\"id\" = r.\"id\")",
-                  name);
+    buffer_printf(
+        sql,
+        "SELECT r.\"id\", r.\"version\", r.\"epoch\", r.\"claim\", r.\"changed\", (SELECT min(o.\"version\") FROM "
+        "\"store_outbox\" AS o WHERE o.\"collection\" = '%s' AND o.\"id\" = r.\"id\")",
+        name);
     for (size_t i = 0; i < collection->field_count; i++) {
         buffer_printf(sql, ", r.\"%s\"", path_of(collection, i));
     }
@@ -40,12 +41,12 @@ static void append_select(struct buffer *sql, const struct store_collection *col
 
 static void append_insert(struct buffer *sql, const struct store_collection *collection)
 {
-    buffer_printf(sql, "INSERT INTO \"%s\" (\"id\", \"version\", \"epoch\", \"writer\", \"claim\"",
+    buffer_printf(sql, "INSERT INTO \"%s\" (\"id\", \"version\", \"epoch\", \"writer\", \"claim\", \"changed\"",
                   collection->declared->name);
     for (size_t i = 0; i < collection->field_count; i++) {
         buffer_printf(sql, ", \"%s\"", path_of(collection, i));
     }
-    buffer_append_text(sql, ") VALUES (?1, ?2, ?3, ?4, ?5");
+    buffer_append_text(sql, ") VALUES (?1, ?2, ?3, ?4, ?5, ?6");
     for (size_t i = 0; i < collection->field_count; i++) {
         buffer_printf(sql, ", ?%zu", BIND_FIELDS + i);
     }
@@ -54,7 +55,7 @@ static void append_insert(struct buffer *sql, const struct store_collection *col
 
 static void append_update(struct buffer *sql, const struct store_collection *collection)
 {
-    buffer_printf(sql, "UPDATE \"%s\" SET \"version\" = ?2, \"epoch\" = ?3, \"writer\" = ?4",
+    buffer_printf(sql, "UPDATE \"%s\" SET \"version\" = ?2, \"epoch\" = ?3, \"writer\" = ?4, \"changed\" = ?6",
                   collection->declared->name);
     for (size_t i = 0; i < collection->field_count; i++) {
         buffer_printf(sql, ", \"%s\" = ?%zu", path_of(collection, i), BIND_FIELDS + i);
@@ -80,6 +81,8 @@ void rows_texts_init(struct rows_texts *texts, const struct store_collection *co
     texts->insert = take_sql(&sql);
     append_update(&sql, collection);
     texts->update = take_sql(&sql);
+    buffer_printf(&sql, "DELETE FROM \"%s\" WHERE \"id\" = ?1", name);
+    texts->remove = take_sql(&sql);
 }
 
 void rows_texts_done(struct rows_texts *texts)
@@ -90,6 +93,7 @@ void rows_texts_done(struct rows_texts *texts)
     xfree(texts->holder);
     xfree(texts->insert);
     xfree(texts->update);
+    xfree(texts->remove);
     *texts = (struct rows_texts){.get = NULL};
 }
 
@@ -97,6 +101,12 @@ void rows_append_index_name(struct buffer *sql, const struct store_collection *c
                             const struct store_index *index)
 {
     buffer_printf(sql, "\"%s.%s\"", collection->declared->name, index->name);
+}
+
+/* The default is for the rows that an older release inserts. What it updates keeps the time that was there. */
+void rows_append_changed_column(struct buffer *sql)
+{
+    buffer_append_text(sql, "\"changed\" INTEGER NOT NULL DEFAULT 0");
 }
 
 void rows_append_column(struct buffer *sql, const struct flat_field *field)
@@ -203,6 +213,7 @@ void rows_bind(sqlite3_stmt *statement, const struct store_write_request *reques
     if (insert && record->claim[0] != '\0') {
         statement_bind_text(statement, BIND_CLAIM, record->claim);
     }
+    statement_bind_number(statement, BIND_CHANGED, request->created);
     for (size_t i = 0; i < collection->field_count; i++) {
         struct store_value value = store_value_of(&collection->fields[i], request->value);
         bind_value(statement, BIND_FIELDS + (int)i, &value);
@@ -237,6 +248,7 @@ bool rows_read(sqlite3_stmt *statement, const struct store_collection *collectio
     }
     head.version = (uint64_t)sqlite3_column_int64(statement, COLUMN_VERSION);
     head.epoch = (uint64_t)sqlite3_column_int64(statement, COLUMN_EPOCH);
+    head.changed = sqlite3_column_int64(statement, COLUMN_CHANGED);
     head.unconfirmed = (uint64_t)sqlite3_column_int64(statement, COLUMN_UNCONFIRMED);
     const char *claim = (const char *)sqlite3_column_text(statement, COLUMN_CLAIM);
     if (claim && !text_copy(head.claim, sizeof(head.claim), claim)) {

@@ -18,6 +18,7 @@ struct rows_texts {
     char *holder;    /* ?1: claim; a row if it is held */
     char *insert;    /* parameters of rows_bind */
     char *update;
+    char *remove; /* ?1: id */
 };
 
 void rows_texts_init(struct rows_texts *texts, const struct store_collection *collection);
@@ -26,6 +27,8 @@ void rows_texts_done(struct rows_texts *texts);
 /* `"tickets.by_price"`; an index without fields is the table itself and has none. */
 void rows_append_index_name(struct buffer *sql, const struct store_collection *collection,
                             const struct store_index *index);
+/* `"changed" INTEGER`: when a row was last written. */
+void rows_append_changed_column(struct buffer *sql);
 /* `"title" TEXT DEFAULT ''`: so that rows that are older than a required field have its zero value. */
 void rows_append_column(struct buffer *sql, const struct flat_field *field);
 /* The scan of one range: parameters of rows_bind_range. `hinted` names the index, so that SQLite takes no other. */

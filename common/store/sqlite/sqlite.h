@@ -48,13 +48,34 @@ void pool_give(struct pool *pool, struct connection *connection);
 
 enum task_state { TASK_QUEUED, TASK_TAKEN, TASK_DONE };
 
-/* One caller's write, on its stack, in the queue until the committer takes it. */
+enum task_kind { TASK_WRITE, TASK_REMOVE, TASK_FACT, TASK_OUTBOX_REMOVE };
+
+struct removal {
+    const struct store_collection *collection;
+    const struct id *id;
+    uint64_t expected;
+};
+
+struct fact_change {
+    const char *name;
+    bool raises;      /* or replaces what has the expected value */
+    int64_t expected; /* by replacements */
+    int64_t value;
+};
+
+/* One caller's change, on its stack, in the queue until the committer takes it. */
 struct task {
-    const struct store_write_request *write; /* or NULL: a removal */
+    enum task_kind kind;
+    const struct store_write_request *write; /* of the kind's; the others are NULL */
+    const struct removal *removal;
+    const struct fact_change *fact;
     const struct outbox_key *keys;
     size_t key_count;
+    /* How it went; set anew by each attempt. */
     enum store_result result;
     struct store_write_answer answer;
+    bool replaced;  /* a fact */
+    bool traceless; /* it changed what does not show afterwards whether this transaction was it */
     struct error error;
     /* Under the committer's mutex. */
     enum task_state state;
@@ -71,6 +92,7 @@ struct committer {
     int log_pages; /* of the write-ahead log, behind the last commit */
     int log_pages_checkpointed;
     bool checkpoint_wanted; /* in the next turn */
+    int64_t mark;           /* of the last transaction that has one */
     pthread_t thread;
 
     pthread_mutex_t mutex; /* of what follows */
@@ -110,6 +132,15 @@ enum transaction_outcome transaction_run(struct committer *committer, struct tas
 bool transaction_settle(struct committer *committer, struct task *const *tasks, size_t count, bool ping,
                         bool *ret_committed, struct error *error) MUST_CHECK;
 
+/* What the kinds of tasks do in a transaction; false is the file's failure. Each sets the task's result. */
+bool remove_perform(struct connection *connection, const struct rows_texts *texts, struct task *task,
+                    struct error *error) MUST_CHECK;
+bool fact_perform(struct connection *connection, struct task *task, struct error *error) MUST_CHECK;
+bool outbox_remove_perform(struct connection *connection, struct task *task, struct error *error) MUST_CHECK;
+
+/* The columns of rows_texts.look. */
+enum { LOOK_VERSION, LOOK_WRITER, LOOK_CLAIM };
+
 /* ---- the whole ---- */
 
 struct sqlite_store {
@@ -131,6 +162,14 @@ bool read_get(void *state, const struct store_collection *collection, enum store
               bool *ret_found, struct record *ret_head, void *entity, struct error *error);
 bool read_scan(void *state, const struct store_scan *scan, const struct store_visitor *visitor, struct error *error);
 bool read_ping(struct sqlite_store *store, int64_t wait_ms, struct error *error) MUST_CHECK;
+
+enum store_result remove_record(void *state, const struct store_collection *collection, const struct id *id,
+                                uint64_t expected, struct error *error);
+
+bool fact_get(void *state, const char *name, int64_t *ret_value, struct error *error);
+bool fact_raise(void *state, const char *name, int64_t value, struct error *error);
+bool fact_replace(void *state, const char *name, int64_t expected, int64_t value, bool *ret_replaced,
+                  struct error *error);
 
 void outbox_init(struct sqlite_store *store);
 bool outbox_scan(void *state, const struct outbox_query *query, size_t limit,

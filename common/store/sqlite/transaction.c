@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/base/failpoint.h"
+#include "common/base/id.h"
 #include "common/base/text.h"
 #include "common/store/sqlite/sqlite.h"
 
@@ -13,12 +14,9 @@ static const char outbox_state_sql[] = "SELECT count(*), min(\"version\"), max(\
 static const char outbox_insert_sql[] =
     "INSERT INTO \"store_outbox\" (\"collection\", \"id\", \"version\", \"created\", \"subject\", \"payload\")"
     " VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-static const char outbox_delete_sql[] =
-    "DELETE FROM \"store_outbox\" WHERE \"collection\" = ?1 AND \"id\" = ?2 AND \"version\" = ?3";
 static const char ping_sql[] = "UPDATE \"store_meta\" SET \"value\" = ?1 WHERE \"key\" = 'ping'";
-
-/* Columns of rows_texts.look. */
-enum { LOOK_VERSION, LOOK_WRITER, LOOK_CLAIM };
+static const char mark_sql[] = "INSERT INTO \"store_meta\" (\"key\", \"value\") VALUES ('mark', ?1)"
+                               " ON CONFLICT (\"key\") DO UPDATE SET \"value\" = excluded.\"value\"";
 
 struct outbox_state {
     int64_t count;
@@ -163,44 +161,50 @@ static bool perform_write(struct connection *connection, const struct rows_texts
     return true;
 }
 
-static bool perform_removal(struct connection *connection, struct task *task, struct error *error)
+/* Runs a statement that takes one number. */
+static bool perform_note(struct connection *connection, const char *sql, int64_t number, struct error *error)
 {
-    for (size_t i = 0; i < task->key_count; i++) {
-        const struct outbox_key *key = &task->keys[i];
-        CLEANUP(statement_done) sqlite3_stmt *statement = connection_statement(connection, outbox_delete_sql, error);
-        if (!statement) {
-            return false;
-        }
-        statement_bind_text(statement, 1, key->collection->name);
-        statement_bind_text(statement, 2, key->id.hex);
-        statement_bind_number(statement, 3, (int64_t)key->version);
-        bool row = false;
-        if (!statement_step(connection, statement, &row, error)) {
-            return false;
-        }
-    }
-    task->result = STORE_DONE;
-    return true;
-}
-
-static bool perform_ping(struct connection *connection, struct error *error)
-{
-    CLEANUP(statement_done) sqlite3_stmt *statement = connection_statement(connection, ping_sql, error);
+    CLEANUP(statement_done) sqlite3_stmt *statement = connection_statement(connection, sql, error);
     if (!statement) {
         return false;
     }
-    statement_bind_number(statement, 1, clock_now(NULL));
+    statement_bind_number(statement, 1, number);
     bool row = false;
     return statement_step(connection, statement, &row, error);
 }
 
 static bool perform(struct committer *committer, struct task *task, struct error *error)
 {
-    if (!task->write) {
-        return perform_removal(committer->writer, task, error);
+    task->traceless = false;
+    switch (task->kind) {
+    case TASK_WRITE:
+        return perform_write(committer->writer, &committer->texts[task->write->collection->position], task, error);
+    case TASK_REMOVE:
+        return remove_perform(committer->writer, &committer->texts[task->removal->collection->position], task, error);
+    case TASK_FACT:
+        return fact_perform(committer->writer, task, error);
+    case TASK_OUTBOX_REMOVE:
+        break;
     }
-    const struct rows_texts *texts = &committer->texts[task->write->collection->position];
-    return perform_write(committer->writer, texts, task, error);
+    return outbox_remove_perform(committer->writer, task, error);
+}
+
+static bool is_marked(struct task *const *tasks, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (tasks[i]->traceless) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A record that is away, or a number that is there, does not tell who made it so: then the transaction leaves a number
+ * of its own, by which it is known. */
+static bool perform_mark(struct committer *committer, struct error *error)
+{
+    random_bytes(&committer->mark, sizeof(committer->mark));
+    return perform_note(committer->writer, mark_sql, committer->mark, error);
 }
 
 static bool perform_all(struct committer *committer, struct task *const *tasks, size_t count, bool ping,
@@ -211,7 +215,10 @@ static bool perform_all(struct committer *committer, struct task *const *tasks, 
             return false;
         }
     }
-    return !ping || perform_ping(committer->writer, error);
+    if (is_marked(tasks, count) && !perform_mark(committer, error)) {
+        return false;
+    }
+    return !ping || perform_note(committer->writer, ping_sql, clock_now(NULL), error);
 }
 
 static void roll_back(struct connection *connection)
@@ -272,6 +279,15 @@ bool transaction_settle(struct committer *committer, struct task *const *tasks, 
                         bool *ret_committed, struct error *error)
 {
     bool changed = false;
+    if (is_marked(tasks, count)) {
+        int64_t mark = 0;
+        if (!connection_number(committer->writer, "SELECT \"value\" FROM \"store_meta\" WHERE \"key\" = 'mark'", &mark,
+                               error)) {
+            return false;
+        }
+        *ret_committed = mark == committer->mark;
+        return true;
+    }
     /* The last write of the transaction is still as it left it, since nobody else had a turn. */
     for (size_t i = count; i-- > 0;) {
         const struct store_write_request *request = tasks[i]->write;
@@ -293,7 +309,7 @@ bool transaction_settle(struct committer *committer, struct task *const *tasks, 
         *ret_committed = writer && text_equal(writer, request->writer);
         return true;
     }
-    /* Nothing to lose; or removals and pings only, which can be repeated. */
+    /* Nothing to lose; or pings and removals of the outbox's entries only, which can be repeated. */
     *ret_committed = !changed && !ping;
     return true;
 }
