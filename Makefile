@@ -5,12 +5,12 @@ VERSION := 0.1.0
 
 # ---- what is built: explicit lists ---------------------------------------------------------------------------
 
-base_SOURCES := buffer.c clock.c config.c encoding.c error.c failpoint.c hashmap.c id.c log.c memory.c queue.c text.c text_fold.c
+base_SOURCES := buffer.c clock.c config.c encoding.c error.c failpoint.c hashmap.c id.c log.c memory.c metrics.c queue.c text.c text_fold.c
 schema_SOURCES := check.c document.c email.c errors.c json_schema.c money.c print.c table.c
 http_SOURCES := check.c conditional.c connection.c cookies.c headers.c proxies.c receive.c request.c respond.c router.c server.c url.c worker.c
 auth_SOURCES := cache.c cookie.c password.c token.c
 store_SOURCES := collection.c cursor.c page.c plan.c store.c value.c sqlite/committer.c sqlite/connection.c sqlite/driver.c sqlite/fact.c sqlite/lock.c sqlite/migrate.c sqlite/outbox.c sqlite/pool.c sqlite/read.c sqlite/remove.c sqlite/rows.c sqlite/transaction.c
-bus_SOURCES := bus.c handle.c link.c names.c probe.c publish.c receive.c signal.c supervisor.c uri.c stan/connect.c stan/driver.c stan/publish.c stan/subscribe.c
+bus_SOURCES := bus.c handle.c link.c names.c position.c probe.c publish.c receive.c signal.c supervisor.c uri.c stan/connect.c stan/driver.c stan/position.c stan/publish.c stan/subscribe.c
 events_SOURCES := apply.c arrival.c backlog.c catalogue.c dead_letter.c entities.c events.c held.c inbox.c listener.c \
   message.c relay.c shard.c signals.c snapshot.c thread.c verdict.c
 service_SOURCES := health.c resource.c service.c settings.c signals.c
@@ -22,11 +22,11 @@ service_tickets_SOURCES := listeners.c main.c routes.c ticket.c
 service_orders_SOURCES := listeners.c main.c order.c routes.c
 
 TOOLS := eventctl
-tool_eventctl_SOURCES := asyncapi.c channel.c command.c connection.c dead.c dead_letters.c dead_list.c dead_replay.c indent.c input.c listen.c listen_options.c main.c options.c output.c publish.c schema.c signals.c subject.c
+tool_eventctl_SOURCES := asyncapi.c channel.c command.c connection.c dead.c dead_discard.c dead_letters.c dead_list.c dead_print.c dead_replay.c dead_selection.c indent.c input.c listen.c listen_options.c main.c moment.c options.c output.c publish.c schema.c signals.c subject.c
 
 # Each is a program of its own: tests/unit/<name>.c, tests/contract/<name>.c. What one needs besides the library, it
 # names: <name>_WITH := services/orders/order.c
-UNIT_TESTS := bus_link base_buffer base_clock base_config base_encoding base_failpoint base_hashmap base_id base_log base_queue base_text auth_cache auth_cookie auth_limiter auth_password auth_token auth_user schema_fields schema_fuzz schema_money schema_parse schema_print schema_table order_rules ticket_rules http_conditional http_cookies http_proxies http_router http_url events_verdict events_message events_dead_letter events_backlog events_relay events_shard events_listener eventctl_indent eventctl_options events_signals paging service_resource
+UNIT_TESTS := bus_link base_buffer base_clock base_config base_encoding base_failpoint base_hashmap base_id base_log base_metrics base_queue base_text auth_cache auth_cookie auth_limiter auth_password auth_token auth_user schema_fields schema_fuzz schema_money schema_parse schema_print schema_table order_rules ticket_rules http_conditional http_cookies http_proxies http_router http_url events_verdict events_message events_dead_letter events_backlog events_relay events_shard events_listener eventctl_indent eventctl_options events_signals paging service_resource
 order_rules_WITH := services/orders/order.c
 events_listener_WITH := tests/unit/events_fake.c
 events_shard_WITH := tests/unit/events_fake.c
@@ -34,7 +34,7 @@ ticket_rules_WITH := services/tickets/ticket.c
 auth_limiter_WITH := services/auth/limiter.c
 auth_user_WITH := services/auth/user.c
 eventctl_indent_WITH := tools/eventctl/indent.c
-eventctl_options_WITH := tools/eventctl/connection.c tools/eventctl/listen_options.c tools/eventctl/options.c tools/eventctl/signals.c
+eventctl_options_WITH := tools/eventctl/connection.c tools/eventctl/listen_options.c tools/eventctl/moment.c tools/eventctl/options.c tools/eventctl/signals.c
 CONTRACT_TESTS := bus bus_outage bus_stan store store_list store_processes store_sqlite http_limits http_server http_stop events
 events_WITH := tests/contract/events_fixture.c tests/contract/bus_server.c
 http_limits_WITH := tests/contract/http_fixture.c
@@ -48,7 +48,14 @@ bus_WITH := tests/contract/bus_fixture.c tests/contract/bus_server.c
 bus_outage_WITH := $(bus_WITH)
 bus_stan_WITH := $(bus_WITH)
 
-PACKAGES := libmicrohttpd jansson libjwt sqlite3 libsodium libcrypto
+# Those that run once on each engine say which environment variables choose it, several joined by commas:
+# <name>_ENGINES := TEST_STORE=sqlite,TEST_BUS=stan
+STORE_ENGINES := TEST_STORE=sqlite
+store_ENGINES := $(STORE_ENGINES)
+store_list_ENGINES := $(STORE_ENGINES)
+store_processes_ENGINES := $(STORE_ENGINES)
+
+PACKAGES := libmicrohttpd jansson libjwt sqlite3 libmongoc-1.0 libsodium libcrypto
 # Debian's libnats has no streaming types in its .pc file: the define is ours to give.
 LIBRARIES := -lnats -lpthread
 
@@ -134,7 +141,7 @@ down: ## stop what `make up DETACH=1` started
 	@exec $(PYTHON) -B infra/local/run.py down
 
 test: deps ## run the unit, contract and integration tests
-	@$(if $(ONLY),$(RUN_TESTS) --check $(UNIT_PROGRAMS) $(CONTRACT_PROGRAMS))
+	@$(if $(ONLY),$(RUN_TESTS) --check $(UNIT_PROGRAMS) $(CONTRACT_RUNS))
 	@$(MAKE) $(JOBS) VARIANT=$(TEST_VARIANT) run-tests
 
 bench: build ## measure what a request costs (needs wrk)
@@ -176,6 +183,9 @@ COMMON_LIBRARY := $(BUILD)/libturnstile.a
 PROGRAMS := $(addprefix $(BUILD)/,$(call with_sources,$(SERVICES),service) $(call with_sources,$(TOOLS),tool))
 UNIT_PROGRAMS := $(addprefix $(BUILD)/tests/unit/,$(UNIT_TESTS))
 CONTRACT_PROGRAMS := $(addprefix $(BUILD)/tests/contract/,$(CONTRACT_TESTS))
+comma := ,
+contract_runs = $(if $($(1)_ENGINES),$(addprefix $(BUILD)/tests/contract/$(1)$(comma),$($(1)_ENGINES)),$(BUILD)/tests/contract/$(1))
+CONTRACT_RUNS := $(foreach name,$(CONTRACT_TESTS),$(call contract_runs,$(name)))
 
 RUN_TESTS = $(PYTHON) -B tests/run.py --build $(BUILD) $(if $(SAN),--sanitizer $(SAN)) $(if $(ONLY),--only '$(ONLY)') \
   $(if $(V),--verbose)
@@ -185,7 +195,7 @@ programs: $(PROGRAMS)
 unit-programs: $(UNIT_PROGRAMS)
 contract-programs: $(CONTRACT_PROGRAMS)
 run-tests: $(PROGRAMS) $(UNIT_PROGRAMS) $(CONTRACT_PROGRAMS)
-	@exec $(RUN_TESTS) $(UNIT_PROGRAMS) $(CONTRACT_PROGRAMS)
+	@exec $(RUN_TESTS) $(UNIT_PROGRAMS) $(CONTRACT_RUNS)
 
 # Two stamps that change when their text does: objects follow the flags they are compiled with, the library and the
 # programs follow the flags and the lists of what is linked.

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the test programs it is given and then the integration tests, and ends with the counts of all of them.
 
-A program's output is shown when it fails (or always, with --verbose). The counts are also left in
+A program is given as its path, and behind that the environment variables that choose its engine, if it has several:
+build/test/tests/contract/store,TEST_STORE=mongo is reported as contract/store [mongo]. Its output is shown when it
+fails (or always, with --verbose). The counts are also left in
 <build>/test-summary, for those who run several variants. With --check nothing is run or needs to be built: it only says
 whether --only names anything.
 """
@@ -69,9 +71,11 @@ def stop(process: subprocess.Popen[bytes]) -> bytes:
     return text or b""
 
 
-def run_bounded(command: list[str], seconds: int, output: int | None) -> tuple[int | None, str]:
+def run_bounded(command: list[str], seconds: int, output: int | None,
+                settings: dict[str, str] | None = None) -> tuple[int | None, str]:
     """Runs a command in a process group of its own; status None means that it had to be stopped."""
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output,
+                               env={**os.environ, **(settings or {})},
                                stderr=subprocess.STDOUT if output else None, process_group=0)
     try:
         text, _ = process.communicate(timeout=seconds)
@@ -91,14 +95,26 @@ def describe(status: int | None, seconds: int) -> str:
     return f"ended by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
 
 
-def name_of(program: Path) -> str:
-    return f"{program.parent.name}/{program.name}"
+@dataclass
+class Program:
+    path: Path
+    settings: dict[str, str]
+
+    @classmethod
+    def parse(cls, text: str) -> "Program":
+        path, *settings = text.split(",")
+        return cls(Path(path), dict(setting.split("=", 1) for setting in settings))
+
+    @property
+    def name(self) -> str:
+        engines = f" [{', '.join(self.settings.values())}]" if self.settings else ""
+        return f"{self.path.parent.name}/{self.path.name}{engines}"
 
 
-def run_program(program: Path, verbose: bool) -> Counts:
-    name = name_of(program)
+def run_program(program: Program, verbose: bool) -> Counts:
+    name = program.name
     start = time.monotonic()
-    status, output = run_bounded([str(program)], PROGRAM_SECONDS_MAX, subprocess.PIPE)
+    status, output = run_bounded([str(program.path.resolve())], PROGRAM_SECONDS_MAX, subprocess.PIPE, program.settings)
     counts = count_cmocka(output, 1 if status is None else status)
     if verbose or counts.failed:
         print(output, end="" if output.endswith("\n") else "\n")
@@ -157,9 +173,9 @@ def similar_names(only: str, names: list[str]) -> list[str]:
     return list(dict.fromkeys(name for word in close for name in by_word[word]))[:SUGGESTIONS_MAX]
 
 
-def check_only(only: str, programs: list[Path], build: Path, has_integration: bool) -> bool:
+def check_only(only: str, programs: list[Program], build: Path, has_integration: bool) -> bool:
     """Whether the word names a test; says so if not."""
-    names = [name_of(program) for program in programs]
+    names = [program.name for program in programs]
     if any(only in name for name in names):
         return True
     word = word_for_pytest(only)
@@ -189,7 +205,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="a word that the names to run contain")
     parser.add_argument("--check", action="store_true", help="run nothing, say whether --only names anything")
     parser.add_argument("--verbose", action="store_true")
-    parser.add_argument("programs", nargs="*", type=Path)
+    parser.add_argument("programs", nargs="*", type=Program.parse)
     options = parser.parse_args()
 
     has_integration = options.sanitizer != "thread"
@@ -200,10 +216,10 @@ def main() -> int:
     total = Counts()
     failures = []
     for program in options.programs:
-        if options.only in name_of(program):
-            counts = run_program(program.resolve(), options.verbose)
+        if options.only in program.name:
+            counts = run_program(program, options.verbose)
             total.add(counts)
-            failures += [name_of(program)] if counts.failed else []
+            failures += [program.name] if counts.failed else []
     word = word_for_pytest(options.only)
     if has_integration and word is not None:
         counts = run_integration(options.build.resolve(), word, options.verbose)

@@ -73,7 +73,8 @@ static const struct config_option options[] = {
      .type = CONFIG_TEXT,
      .offset = offsetof(struct settings, store),
      .max = CONFIG_TEXT_MAX - 1,
-     .help = "URI of the store to test; each * becomes a random word"},
+     .default_value = "sqlite",
+     .help = "engine of the store to test: sqlite"},
     {.name = NULL},
 };
 
@@ -83,23 +84,14 @@ char *fixture_uri(void)
 {
     struct settings settings = {.store = ""};
     assert_int_equal(config_load(options, &settings, stderr), 0);
-    if (settings.store[0] == '\0' && !directory) {
+    char word[RANDOM_WORD + 1];
+    random_hex(word, RANDOM_WORD);
+    assert_string_equal(settings.store, "sqlite");
+    if (!directory) {
         directory = xstrdup("/tmp/turnstile-store-XXXXXX");
         assert_non_null(mkdtemp(directory));
     }
-    CLEANUP(free_pointer)
-    char *template = settings.store[0] == '\0' ? xasprintf("sqlite:%s/*.db", directory) : xstrdup(settings.store);
-    CLEANUP(buffer_done) struct buffer uri = BUFFER_INIT(CONFIG_TEXT_MAX);
-    for (const char *c = template; *c; c++) {
-        char word[RANDOM_WORD + 1];
-        random_hex(word, RANDOM_WORD);
-        if (*c == '*') {
-            buffer_append_text(&uri, word);
-        } else {
-            buffer_append_char(&uri, *c);
-        }
-    }
-    return xstrdup(buffer_text(&uri));
+    return xasprintf("sqlite:%s/%s.db", directory, word);
 }
 
 static int remove_file(const char *path, const struct stat *status UNUSED, int type UNUSED, struct FTW *place UNUSED)

@@ -44,8 +44,8 @@ extern const struct collection items;  /* indexes: see store_fixture.c */
 extern const struct collection others; /* the same entity, without indexes */
 extern const struct collection *const fixture_collections[];
 
-/* Skips nothing: every test has a store of its own, made from TEST_STORE, in which each * becomes a random word.
- * Without it, a file in a directory of its own. Caller frees with xfree. */
+/* The URI of a store that nobody else has, of the engine that TEST_STORE names: sqlite (the default), in a file of a
+ * directory of its own. Caller frees with xfree. */
 char *fixture_uri(void);
 struct store *fixture_open(const char *uri);
 /* For cmocka's setup and teardown: *state is a struct store on a fresh URI. */

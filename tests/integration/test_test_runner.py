@@ -47,6 +47,17 @@ def test_a_word_selects_the_programs_that_have_it_in_the_name_that_is_printed(pr
         assert (programs[0].parents[1] / "test-summary").read_text() == f"{len(names)} 0 0\n"
 
 
+def test_a_program_runs_on_the_engine_that_is_named_behind_it(programs: list[Path]) -> None:
+    programs[2].write_text('#!/bin/sh\n[ "$TEST_STORE,$TEST_BUS" = mongo,stan ] && echo "[  PASSED  ] 1 test(s)."\n')
+    runs = [f"{programs[2]},TEST_STORE=mongo,TEST_BUS=stan", f"{programs[2]},TEST_STORE=sqlite,TEST_BUS=stan"]
+    status, said = run([programs[0], *map(Path, runs)], "contract/store")
+    assert "TEST   contract/store [mongo, stan]" in said
+    assert "failed: contract/store [sqlite, stan]\n1 passed, 1 failed" in said
+    assert status == 1
+    status, said = run([programs[0], *map(Path, runs)], "mongo")
+    assert (status, said.splitlines()[-1]) == (0, "1 passed, 0 failed")
+
+
 def test_a_word_selects_integration_tests_and_they_are_counted(programs: list[Path]) -> None:
     for only in (QUICK, f"integration/{QUICK}"):
         status, said = run(programs, only)
