@@ -801,6 +801,91 @@ def test_letters_are_dealt_with_in_any_order_and_what_is_no_resolution_is_ignore
     assert "resolved:x #4 says nothing of a dead letter, ignored" in result.stderr
 
 
+def test_a_letter_is_shown_whole(system: System) -> None:
+    event = json.dumps({**TICKET, "meta": {"eventId": f"ticket/{ID}/1"}})
+    put_letters(system, "ticket:created", dead_letter("ticket:created", event), dead_letter("ticket:created", "\x1b{"),
+                dead_letter("ticket:created", '{"a": 1', cut=True), "rubbish")
+    blocks = system.eventctl("dead", "show").stdout.split("\n\n")
+    head, _, rest = blocks[0].partition("{")
+    assert head.splitlines() == [
+        "dead:ticket:created #1 (open)",
+        "  reason    title: must not be blank",
+        "  listener  orders-service",
+        "  time      2026-01-31T12:00:00.000Z",
+        "  attempts  5",
+        f"  event     ticket/{ID}/1",
+        "  from      ticket:created #12",
+    ]
+    assert json.loads("{" + rest) == json.loads(event) and rest.startswith('\n  "id": ')
+    assert blocks[1].splitlines()[-1] == r"\x1b{"
+    assert blocks[2].splitlines()[0] == "dead:ticket:created #3 (open, cut)"
+    assert "the first 7 bytes" in blocks[2] and blocks[2].splitlines()[-1] == '{"a": 1'
+    assert blocks[3].startswith("dead:ticket:created #4 (open) cannot be read: ") and len(blocks) == 4
+    assert system.eventctl("dead", "show", "--json").stdout == system.eventctl("dead", "list", "--json").stdout
+
+
+def test_a_named_letter_is_shown_though_it_was_dealt_with(system: System) -> None:
+    put_letters(system, "x", dead_letter("x", "one"), dead_letter("x", "two"))
+    system.eventctl("dead", "discard", "--subject", "x", "--sequence", "1")
+    shown = system.eventctl("dead", "show", "--subject", "x", "--sequence", "1")
+    assert shown.stdout.startswith("dead:x #1 (discarded)\n") and "#2" not in shown.stdout
+    assert system.eventctl("dead", "show", "--subject", "x").stdout.startswith("dead:x #2 (open)\n")
+    for options, message in (
+        (["9"], "there is no dead letter #9"),
+        (["2", "--listener", "other"], "dead:x #2 is not shown: it is of another listener"),
+    ):
+        result = system.eventctl("dead", "show", "--subject", "x", "--sequence", *options, check=False)
+        assert result.returncode == 1 and message in result.stderr
+    assert system.eventctl("dead", "show", "--subject", "y").stdout == "open dead letters: 0\n"
+
+
+def test_a_discarded_letter_is_not_open_nor_replayed(system: System) -> None:
+    put_letters(system, "x", *(dead_letter("x", str(number)) for number in range(3)))
+    result = system.eventctl("dead", "discard", "--subject", "x", "--sequence", "2", "1")
+    assert result.stdout.splitlines() == [
+        "Discarded dead:x #1", "Discarded dead:x #2", "dead letters discarded: 2"]
+    resolved = [json.loads(line)["data"] for line in listened(system, "resolved:x", 2, "--deliver-all", "--json")]
+    assert [(one["sequence"], one["action"]) for one in resolved] == [(1, "discarded"), (2, "discarded")]
+    again = system.eventctl("dead", "discard", "--subject", "x", "--sequence", "1", "7", check=False)
+    assert again.returncode == 1
+    assert "dead:x #1 is not discarded: it was dealt with before" in again.stderr
+    assert "there is no dead letter #7" in again.stderr
+    assert again.stdout == "dead letters discarded: 0, not discarded: 2\n"
+    system.eventctl("dead", "replay", "--subject", "x")
+    assert listened(system, "x", 1, "--deliver-all") == ["x #1 2"]
+    assert [row["state"] for row in dead_list(system, "--subject", "x", "--all")] == [
+        "discarded", "discarded", "replayed"]
+
+
+def test_every_open_letter_can_be_discarded_also_what_cannot_be_read(system: System) -> None:
+    put_letters(system, "ticket:created", dead_letter("ticket:created", "one"), "rubbish")
+    put_letters(system, "order:created", dead_letter("order:created", "two"))
+    result = system.eventctl("dead", "discard", "--every")
+    assert result.stdout.splitlines()[-1] == "dead letters discarded: 3"
+    assert dead_list(system) == []
+    assert system.eventctl("dead", "discard", "--every").stdout == "dead letters discarded: 0\n"
+
+
+def test_letters_are_chosen_by_reason_and_time(system: System) -> None:
+    times = ("2026-01-31T12:00:00.000Z", "2026-02-01T12:00:00.000Z", "2026-02-02T12:00:00.000Z")
+    reasons = ("title: must not be blank", "Title: too long", "price: missing")
+    put_letters(system, "x", *(
+        dead_letter("x", "{}", time=time, reason=reason) for time, reason in zip(times, reasons)), "rubbish")
+
+    def chosen(*options: str) -> list[int]:
+        return [row["sequence"] for row in dead_list(system, "--subject", "x", *options)]
+
+    assert chosen() == [1, 2, 3, 4]
+    assert chosen("--reason", "TITLE") == [1, 2]
+    assert chosen("--since", "2026-02-01T12:00:00Z") == [2, 3]
+    assert chosen("--until", "2026-02-01T12:00:00Z") == [1, 2]
+    assert chosen("--since", "2026-01-31T13:00:00Z", "--until", "2026-02-02T11:00:00Z", "--reason", "too") == [2]
+    assert chosen("--listener", "other") == []
+    system.eventctl("dead", "replay", "--subject", "x", "--reason", "price")
+    system.eventctl("dead", "discard", "--reason", "too", "--subject", "x")
+    assert chosen() == [1, 4]
+
+
 def test_as_many_subjects_as_fit_are_read_at_once(system: System) -> None:
     """One after another, the waits for empty channels would exceed the patience of the tests by far."""
     subjects = [f"empty:{number}" for number in range(31)]
@@ -896,6 +981,9 @@ def test_asyncapi_names_every_channel_with_its_publisher() -> None:
         assert operation["message"]["payload"] == schemas[subject]
 
 
+CHOICE = ["--subject", "--sequence", "--listener", "--reason", "--since", "--until", "--bus"]
+
+
 def test_help_and_version_need_no_bus() -> None:
     assert re.fullmatch(r"eventctl \d+\.\d+\.\d+\n", run_alone("--version").stdout)
     for arguments, words in (
@@ -904,9 +992,11 @@ def test_help_and_version_need_no_bus() -> None:
         (["listen"], ["--queue-group", "--durable", "--deliver-all", "--last-received", "--start-sequence",
                       "--start-time", "--manual-ack", "--no-ack", "--ack-wait", "--in-flight", "--count", "--timeout",
                       "--json", "--bus"]),
-        (["dead"], ["list", "replay"]),
-        (["dead", "list"], ["--subject", "--all", "--json"]),
-        (["dead", "replay"], ["--subject", "--sequence", "--listener", "comes back as a new letter"]),
+        (["dead"], ["list", "show", "replay", "discard"]),
+        (["dead", "list"], [*CHOICE, "--all", "--json"]),
+        (["dead", "show"], [*CHOICE, "--all", "--json"]),
+        (["dead", "replay"], [*CHOICE, "comes back as a new letter"]),
+        (["dead", "discard"], [*CHOICE, "--every", "Nothing is deleted"]),
         (["schema"], ["--asyncapi", "--compact"]),
     ):
         for option in ("--help", "-h"):
@@ -917,7 +1007,9 @@ def test_help_and_version_need_no_bus() -> None:
                 assert word in result.stdout
 
 
-@pytest.mark.parametrize("command", [["publish"], ["listen"], ["dead", "list"], ["dead", "replay"], ["schema"]])
+@pytest.mark.parametrize("command", [
+    ["publish"], ["listen"], ["dead", "list"], ["dead", "show"], ["dead", "replay"], ["dead", "discard"], ["schema"],
+])
 def test_what_options_mean_is_a_column_of_its_own(command: list[str]) -> None:
     options = run_alone(*command, "--help").stdout.split("Options:\n")[1].splitlines()
     matches = [re.fullmatch(r"(  --[a-z-]+(?: [A-Z]+(?:\.\.\.)?)?  +)\S.*", line) for line in options]
@@ -954,6 +1046,13 @@ def test_what_options_mean_is_a_column_of_its_own(command: list[str]) -> None:
         (["dead", "list", "x"], "dead list takes options only"),
         (["dead", "list", "--subject", "s" * 60], "--subject must be"),
         (["dead", "replay", "x"], "dead replay takes options only"),
+        (["dead", "show", "x"], "dead show takes options only"),
+        (["dead", "show", "--sequence", "1"], "--sequence needs one --subject"),
+        (["dead", "list", "--since", "soon"], "--since must be like"),
+        (["dead", "list", "--until", "later"], "--until must be like"),
+        (["dead", "discard"], "needs to be told which letters"),
+        (["dead", "discard", "--sequence", "1"], "--sequence needs one --subject"),
+        (["dead", "discard", "x", "--every"], "dead discard takes options only"),
         (["dead", "replay", "--sequence", "1"], "--sequence needs one --subject"),
         (["dead", "replay", "--sequence", "1", "--subject", "a", "b"], "--sequence needs one --subject"),
         (["schema", "ticket"], "not in the catalogue"),

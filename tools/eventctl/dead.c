@@ -8,8 +8,10 @@
 #include "tools/eventctl/command.h"
 
 static const struct command commands[] = {
-    {"list", "print the dead letters that are open", dead_list},
+    {"list", "print the dead letters that are open, a line for each", dead_list},
+    {"show", "print all of dead letters, with their events", dead_show},
     {"replay", "publish events again to the channels that they came on", dead_replay},
+    {"discard", "put down that events are not wanted", dead_discard},
     {.name = NULL},
 };
 

@@ -5,6 +5,8 @@
 
 /* The arguments begin with the command's own name. */
 int dead_list(int argc, char **argv);
+int dead_show(int argc, char **argv);
+int dead_discard(int argc, char **argv);
 int dead_replay(int argc, char **argv);
 
 #endif

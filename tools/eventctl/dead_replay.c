@@ -6,68 +6,32 @@
 #include <string.h>
 
 #include "common/base/memory.h"
-#include "common/base/text.h"
 #include "tools/eventctl/command.h"
 #include "tools/eventctl/dead.h"
-#include "tools/eventctl/dead_letters.h"
-#include "tools/eventctl/subject.h"
+#include "tools/eventctl/dead_selection.h"
 
 static const char usage[] =
     "Usage: eventctl dead replay [OPTION]...\n"
     "Publishes the events of open dead letters again, as they were received and on the subjects that they came on, in\n"
     "the order of the letters. A letter whose event the bus has stored is not open any more.\n"
     "A letter keeps the beginning of a long event; all of it is read from the subject that it came on.\n"
-    "Mend the cause first: an event that still cannot be applied comes back as a new letter.\n";
+    "Mend the cause first: an event that still cannot be applied comes back as a new letter.\n"
+    "A TIME is like 2026-01-31T12:00:00Z, or an age like 30s, 10m, 2h, 1d.\n";
 
 struct replay_options {
-    struct connection_options connection;
-    struct option_texts subjects;
-    struct option_numbers sequences;
-    const char *listener;
+    struct dead_selection selection;
 };
 
 static const struct option options[] = {
-    {.name = "subject",
-     .type = OPTION_TEXTS,
-     .offset = offsetof(struct replay_options, subjects),
-     .value = "SUBJECT",
-     .help = "of these subjects only"},
-    {.name = "sequence",
-     .type = OPTION_NUMBERS,
-     .offset = offsetof(struct replay_options, sequences),
-     .min = 1,
-     .max = INT64_MAX,
-     .value = "N",
-     .help = "these letters only, as dead list numbers them; needs one --subject"},
-    {.name = "listener",
-     .type = OPTION_TEXT,
-     .offset = offsetof(struct replay_options, listener),
-     .value = "NAME",
-     .help = "letters of this listener only, like orders-service"},
-    CONNECTION_OPTIONS(struct replay_options, connection),
+    DEAD_SELECTION_OPTIONS(struct replay_options, selection),
     {.name = NULL},
 };
 
 struct replayer {
-    const struct replay_options *options;
+    struct dead_selection *selection;
     const struct signals *signals;
-    bool found[OPTION_LIST_MAX]; /* the sequences that were asked for */
     size_t replayed, failed;
 };
-
-/* True if this letter was asked for by number. */
-static bool is_named(struct replayer *replayer, uint64_t sequence)
-{
-    const struct option_numbers *sequences = &replayer->options->sequences;
-    bool is_there = false;
-    for (size_t i = 0; i < sequences->count; i++) {
-        if ((uint64_t)sequences->items[i] == sequence) {
-            replayer->found[i] = true;
-            is_there = true;
-        }
-    }
-    return is_there;
-}
 
 static int fail(struct replayer *replayer, const struct dead_item *item, const char *why)
 {
@@ -103,8 +67,8 @@ static int replay_original(struct replayer *replayer, struct connection *connect
     size_t length = 0;
     int status = STATUS_OK;
     if (letter->sequence > 0) {
-        status = channel_read_one(&replayer->options->connection, replayer->signals, letter->channel, letter->sequence,
-                                  &event, &length);
+        status = channel_read_one(&replayer->selection->connection, replayer->signals, letter->channel,
+                                  letter->sequence, &event, &length);
     }
     if (status != STATUS_OK) {
         return status;
@@ -121,20 +85,18 @@ static int replay_original(struct replayer *replayer, struct connection *connect
 static int visit(struct connection *connection, const struct dead_item *item, void *context)
 {
     struct replayer *replayer = context;
-    const struct replay_options *given = replayer->options;
-    bool named = is_named(replayer, item->sequence);
+    const char *why = NULL;
     if (signals_arrived(replayer->signals)) {
         fprintf(stderr, "eventctl: interrupted\n");
         return STATUS_FAILED;
     }
-    if (given->sequences.count > 0 && !named) {
-        return STATUS_OK;
+    enum dead_choice choice = dead_selection_choose(replayer->selection, item, &why);
+    if (choice != DEAD_CHOSEN) {
+        return choice == DEAD_EXCLUDED ? fail(replayer, item, why) : STATUS_OK;
     }
     if (item->action != NULL) {
-        return named ? fail(replayer, item, "it was dealt with before") : STATUS_OK;
-    }
-    if (given->listener != NULL && (item->problem != NULL || !text_equal(item->letter.listener, given->listener))) {
-        return named ? fail(replayer, item, "it is of another listener") : STATUS_OK;
+        bool is_named = replayer->selection->sequences.count > 0;
+        return is_named ? fail(replayer, item, "it was dealt with before") : STATUS_OK;
     }
     if (item->problem != NULL) {
         return fail(replayer, item, item->problem);
@@ -148,52 +110,33 @@ static int visit(struct connection *connection, const struct dead_item *item, vo
     return replay(replayer, connection, item, item->letter.event, item->letter.event_length);
 }
 
-static void report(struct replayer *replayer)
+static int replay_all(struct dead_selection *selection)
 {
-    const struct option_numbers *sequences = &replayer->options->sequences;
-    for (size_t i = 0; i < sequences->count; i++) {
-        if (!replayer->found[i]) {
-            fprintf(stderr, "eventctl: there is no dead letter #%" PRId64 "\n", sequences->items[i]);
-            replayer->failed++;
+    struct signals signals;
+    signals_open(&signals);
+    struct replayer replayer = {.selection = selection, .signals = &signals};
+    int status = dead_letters_each(&selection->connection, &signals, &selection->checked, visit, &replayer);
+    signals_close(&signals);
+    if (status != STATUS_OK) {
+        if (replayer.replayed > 0) {
+            fprintf(stderr, "eventctl: dead letters replayed before that: %zu\n", replayer.replayed);
         }
+        return status;
     }
-    printf("dead letters replayed: %zu", replayer->replayed);
-    if (replayer->failed > 0) {
-        printf(", not replayed: %zu", replayer->failed);
+    replayer.failed += dead_selection_missing(selection);
+    printf("dead letters replayed: %zu", replayer.replayed);
+    if (replayer.failed > 0) {
+        printf(", not replayed: %zu", replayer.failed);
     }
     printf("\n");
+    return replayer.failed > 0 ? STATUS_FAILED : STATUS_OK;
 }
 
 int dead_replay(int argc, char **argv)
 {
-    struct replay_options given = {.connection.connect_timeout_ms = CONNECT_TIMEOUT_MS};
-    struct option_texts arguments = {.count = 0};
-    struct option_texts subjects = {.count = 0};
+    struct replay_options given = {.selection.listener = NULL};
     struct error error = ERROR_INIT;
     int status = STATUS_OK;
-    enum options_result result = options_parse(options, argc, argv, &given, &arguments, &error);
-    if (result == OPTIONS_READY && arguments.count > 0) {
-        error_set(&error, ERROR_INVALID, "dead replay takes options only, not \"%s\"", arguments.items[0]);
-        result = OPTIONS_WRONG;
-    } else if (result == OPTIONS_READY && !dead_subjects(&given.subjects, &subjects, &error)) {
-        result = OPTIONS_WRONG;
-    } else if (result == OPTIONS_READY && given.sequences.count > 0 && given.subjects.count != 1) {
-        error_set(&error, ERROR_INVALID, "--sequence needs one --subject, whose letters it numbers");
-        result = OPTIONS_WRONG;
-    }
-    if (!options_proceed(result, usage, options, &error, &status)) {
-        return status;
-    }
-    subjects_warn(&subjects);
-    struct signals signals;
-    signals_open(&signals);
-    struct replayer replayer = {.options = &given, .signals = &signals};
-    status = dead_letters_each(&given.connection, &signals, &subjects, visit, &replayer);
-    signals_close(&signals);
-    if (status == STATUS_OK) {
-        report(&replayer);
-    } else if (replayer.replayed > 0) {
-        fprintf(stderr, "eventctl: dead letters replayed before that: %zu\n", replayer.replayed);
-    }
-    return status == STATUS_OK && replayer.failed > 0 ? STATUS_FAILED : status;
+    enum options_result result = dead_selection_parse(options, "replay", argc, argv, &given, &given.selection, &error);
+    return options_proceed(result, usage, options, &error, &status) ? replay_all(&given.selection) : status;
 }

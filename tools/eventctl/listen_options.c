@@ -2,10 +2,8 @@
  * The options of eventctl listen, and the subscription that they make. */
 #include "tools/eventctl/listen_options.h"
 
-#include <string.h>
-
-#include "common/base/clock.h"
 #include "common/base/text.h"
+#include "tools/eventctl/moment.h"
 
 enum {
     ACK_WAIT_S = 30, /* by default */
@@ -13,8 +11,6 @@ enum {
     IN_FLIGHT = 128,
     IN_FLIGHT_MAX = 1024,
     TIMEOUT_MAX_MS = 24 * 60 * 60 * 1000,
-    AGE_TEXT_MAX = 16, /* bytes, with the NUL */
-    AGE_MAX = 1000000, /* units */
     START_GROUP = 1,
 };
 
@@ -98,34 +94,6 @@ const struct option listen_option_table[] = {
 
 #undef AT
 
-/* "10m" before now. */
-static bool age_to_time(const char *text, int64_t now, int64_t *ret_time)
-{
-    static const struct {
-        char unit;
-        int64_t milliseconds;
-    } units[] = {{'s', 1000}, {'m', 60 * 1000}, {'h', 60 * 60 * 1000}, {'d', 24 * 60 * 60 * 1000}};
-    char number[AGE_TEXT_MAX];
-    size_t length = strlen(text);
-    int64_t count = 0;
-    if (length < 2 || length > sizeof(number)) {
-        return false;
-    }
-    memcpy(number, text, length - 1);
-    number[length - 1] = '\0';
-    for (size_t i = 0; i < ARRAY_LENGTH(units); i++) {
-        if (text[length - 1] == units[i].unit) {
-            if (!text_to_int64(number, 0, AGE_MAX, &count)) {
-                return false;
-            }
-            int64_t time = now - count * units[i].milliseconds;
-            *ret_time = time > 0 ? time : 0;
-            return true;
-        }
-    }
-    return false;
-}
-
 static bool set_start(const struct listen_options *options, int64_t now, struct subscription *subscription,
                       struct error *error)
 {
@@ -138,13 +106,7 @@ static bool set_start(const struct listen_options *options, int64_t now, struct 
         subscription->start_sequence = (uint64_t)options->start_sequence;
     } else if (options->start_time != NULL) {
         subscription->start = BUS_START_TIME;
-        if (!age_to_time(options->start_time, now, &subscription->start_time) &&
-            !clock_from_text(options->start_time, &subscription->start_time)) {
-            return error_set(error, ERROR_INVALID,
-                             "--start-time must be like 2026-01-31T12:00:00Z, or an age like 30s, 10m, 2h, 1d, "
-                             "not \"%s\"",
-                             options->start_time);
-        }
+        return moment_parse("--start-time", options->start_time, now, &subscription->start_time, error);
     }
     return true;
 }

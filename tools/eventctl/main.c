@@ -13,7 +13,7 @@
 static const struct command commands[] = {
     {"publish", "publish events and wait until the bus has stored them", command_publish},
     {"listen", "print what is published", command_listen},
-    {"dead", "list and replay events that no listener could apply", command_dead},
+    {"dead", "list, show, replay and discard events that no listener could apply", command_dead},
     {"schema", "print what the events look like, as JSON Schema or AsyncAPI", command_schema},
     {.name = NULL},
 };
