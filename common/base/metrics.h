@@ -3,7 +3,8 @@
  *
  * A family is a static variable: its name, help, type and label names. Its children, one for each combination of label
  * values, are made when they are first used, and live as long as the process; callers keep the pointer where they use
- * it often. Everything is thread-safe, and counting takes no lock. There is one registry per process. */
+ * it often. What is to be shown as 0 before it happens is used once at the start. Everything is thread-safe; counting
+ * takes no lock. There is one registry per process. */
 #ifndef TURNSTILE_BASE_METRICS_H
 #define TURNSTILE_BASE_METRICS_H
 
@@ -39,18 +40,21 @@ extern const double METRIC_SECONDS[]; /* 0.5 ms to 10 s */
 struct metric *metric_of(struct metric_family *family, const char *const *values);
 /* Of a family without labels. */
 struct metric *metric_only(struct metric_family *family);
+/* metric_with(&family, "GET", "200"): the values as arguments. */
+#define metric_with(family, ...) metric_of((family), (const char *const[]){__VA_ARGS__, NULL})
 
-void metric_add(struct metric *metric, double value);     /* counters: not negative; gauges: any */
-void metric_set(struct metric *metric, double value);     /* gauges */
+void metric_add(struct metric *metric, double value); /* counters: not negative; gauges: any */
+/* Gauges, and counters that somebody else counts. NAN: not known now; such a child is not printed. */
+void metric_set(struct metric *metric, double value);
 void metric_observe(struct metric *metric, double value); /* histograms */
 
 /* Called before each print, for numbers that are looked up rather than counted; on the printing thread, one at a time.
- * metrics_forget waits for one that runs. */
+ * It must not block: a print may run on a thread that serves others. metrics_forget waits for one that runs. */
 typedef void metrics_collect(void *context);
 void metrics_on_collect(metrics_collect *collect, void *context);
 void metrics_forget(metrics_collect *collect, void *context);
 
-/* Everything there is, families by name. */
+/* Everything there is: families by name, children by their values. A family without children to print is left out. */
 void metrics_print(struct buffer *buffer);
 
 #endif
