@@ -35,14 +35,16 @@ auth_limiter_WITH := services/auth/limiter.c
 auth_user_WITH := services/auth/user.c
 eventctl_indent_WITH := tools/eventctl/indent.c
 eventctl_options_WITH := tools/eventctl/connection.c tools/eventctl/listen_options.c tools/eventctl/moment.c tools/eventctl/options.c tools/eventctl/signals.c
-CONTRACT_TESTS := bus bus_outage bus_stan store store_list store_processes store_sqlite http_limits http_server http_stop events
+CONTRACT_TESTS := bus bus_outage bus_stan store store_facts store_list store_processes store_removal store_sqlite http_limits http_server http_stop events
 events_WITH := tests/contract/events_fixture.c tests/contract/bus_server.c
 http_limits_WITH := tests/contract/http_fixture.c
 http_server_WITH := tests/contract/http_fixture.c
 http_stop_WITH := tests/contract/http_fixture.c
 store_WITH := tests/contract/store_fixture.c
+store_facts_WITH := tests/contract/store_fixture.c
 store_list_WITH := tests/contract/store_fixture.c
 store_processes_WITH := tests/contract/store_fixture.c
+store_removal_WITH := tests/contract/store_fixture.c
 store_sqlite_WITH := tests/contract/store_fixture.c
 bus_WITH := tests/contract/bus_fixture.c tests/contract/bus_server.c
 bus_outage_WITH := $(bus_WITH)
@@ -52,8 +54,10 @@ bus_stan_WITH := $(bus_WITH)
 # <name>_ENGINES := TEST_STORE=sqlite,TEST_BUS=stan
 STORE_ENGINES := TEST_STORE=sqlite
 store_ENGINES := $(STORE_ENGINES)
+store_facts_ENGINES := $(STORE_ENGINES)
 store_list_ENGINES := $(STORE_ENGINES)
 store_processes_ENGINES := $(STORE_ENGINES)
+store_removal_ENGINES := $(STORE_ENGINES)
 
 PACKAGES := libmicrohttpd jansson libjwt sqlite3 libmongoc-1.0 libsodium libcrypto
 # Debian's libnats has no streaming types in its .pc file: the define is ours to give.
