@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/base/memory.h"
 #include "common/base/text.h"
@@ -223,6 +224,13 @@ void metric_observe(struct metric *metric, double value)
     }
     atomic_fetch_add_explicit(&metric->buckets[bucket], 1, memory_order_relaxed);
     add(&metric->value, value);
+}
+
+double metrics_clock(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
 void metrics_on_collect(metrics_collect *collect, void *context)

@@ -47,6 +47,8 @@ void metric_add(struct metric *metric, double value); /* counters: not negative;
 /* Gauges, and counters that somebody else counts. NAN: not known now; such a child is not printed. */
 void metric_set(struct metric *metric, double value);
 void metric_observe(struct metric *metric, double value); /* histograms */
+/* Seconds since some moment, never going back: what took from one call to another is observed. */
+double metrics_clock(void);
 
 /* Called before each print, for numbers that are looked up rather than counted; on the printing thread, one at a time.
  * It must not block: a print may run on a thread that serves others. metrics_forget waits for one that runs. */
