@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "common/base/buffer.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
@@ -21,24 +22,50 @@ enum {
 
 static const struct bus_driver *const drivers[] = {&bus_driver_stan};
 
-static bool find_driver(const char *text, struct bus_uri *uri, const struct bus_driver **ret_driver,
-                        struct error *error)
+/* Of the scheme that the text begins with; NULL if there is none such. */
+static const struct bus_driver *driver_of(const char *text)
 {
-    if (!bus_uri_parse(text, uri, error)) {
-        return error_prefix(error, "the event bus's URI must be like %s", drivers[0]->form);
-    }
     for (size_t i = 0; i < ARRAY_LENGTH(drivers); i++) {
-        if (text_equal(uri->scheme, drivers[i]->scheme)) {
-            const char *problem = drivers[i]->check_path(uri->path);
-            if (problem) {
-                return error_set(error, ERROR_INVALID, "the event bus's URI must be like %s: %s", drivers[i]->form,
-                                 problem);
-            }
-            *ret_driver = drivers[i];
-            return true;
+        size_t length = strlen(drivers[i]->scheme);
+        if (text_starts_with(text, drivers[i]->scheme) && text_starts_with(text + length, "://")) {
+            return drivers[i];
         }
     }
-    return error_set(error, ERROR_INVALID, "the event bus's URI must be like %s: unknown scheme", drivers[0]->form);
+    return NULL;
+}
+
+static bool refuse_scheme(struct error *error)
+{
+    struct buffer forms = BUFFER_INIT(ERROR_MESSAGE_MAX);
+    for (size_t i = 0; i < ARRAY_LENGTH(drivers); i++) {
+        buffer_append_text(&forms, i == 0 ? "" : " or ");
+        buffer_append_text(&forms, drivers[i]->form);
+    }
+    error_set(error, ERROR_INVALID, "the event bus's URI must be like %s", buffer_text(&forms));
+    buffer_done(&forms);
+    return false;
+}
+
+static bool find_driver(const char *text, struct bus_uri *ret_uri, const struct bus_driver **ret_driver,
+                        struct error *error)
+{
+    const struct bus_driver *driver = driver_of(text);
+    if (!driver) {
+        return refuse_scheme(error);
+    }
+    struct bus_uri uri;
+    if (!bus_uri_parse(text, &uri, error)) {
+        return error_prefix(error, "the event bus's URI must be like %s", driver->form);
+    }
+    const char *problem = driver->check_uri(&uri);
+    if (problem) {
+        error_set(error, ERROR_INVALID, "the event bus's URI must be like %s: %s", driver->form, problem);
+    } else {
+        *ret_uri = uri;
+        *ret_driver = driver;
+    }
+    memory_wipe(&uri, sizeof(uri));
+    return !problem;
 }
 
 bool bus_uri_valid(const char *uri)
@@ -81,6 +108,7 @@ void bus_release(struct bus *bus)
     }
     for (size_t i = 0; i < bus->listener_count; i++) {
         xfree(bus->listeners[i]->topic);
+        xfree(bus->listeners[i]->queue_group);
         xfree(bus->listeners[i]);
     }
     pthread_cond_destroy(&bus->idle);
@@ -88,6 +116,19 @@ void bus_release(struct bus *bus)
     pthread_mutex_destroy(&bus->mutex);
     memory_wipe(&bus->uri, sizeof(bus->uri));
     xfree(bus);
+}
+
+static bool check_positions(const struct bus_config *config, struct error *error)
+{
+    if (config->position_count > BUS_POSITIONS_MAX) {
+        return error_set(error, ERROR_INVALID, "the event bus follows no more than %d subjects", BUS_POSITIONS_MAX);
+    }
+    for (size_t i = 0; i < config->position_count; i++) {
+        if (!bus_is_subject(config->positions[i].subject)) {
+            return error_set(error, ERROR_INVALID, "what the event bus is to follow is not a subject");
+        }
+    }
+    return true;
 }
 
 bool bus_open_with(const struct bus_driver *driver, const struct bus_uri *uri, const struct bus_config *config,
@@ -101,6 +142,9 @@ bool bus_open_with(const struct bus_driver *driver, const struct bus_uri *uri, c
         return error_set(error, ERROR_INVALID, "the event bus's limit of publishes in flight must be 1 to %d",
                          PUBLISH_LIMIT_MAX);
     }
+    if (!check_positions(config, error)) {
+        return false;
+    }
     struct bus *bus = xcalloc(1, sizeof(*bus));
     atomic_init(&bus->references, 1);
     bus->driver = driver;
@@ -108,7 +152,13 @@ bool bus_open_with(const struct bus_driver *driver, const struct bus_uri *uri, c
     text_copy_cut(bus->client_id, sizeof(bus->client_id), config->client_id);
     bus->publish_limit = config->publish_limit;
     bus->state_changed = config->state_changed;
+    bus->history_lost = config->history_lost;
     bus->context = config->context;
+    bus->subjects = config->subjects;
+    bus->position_count = config->position_count;
+    for (size_t i = 0; i < config->position_count; i++) {
+        bus->positions[i] = config->positions[i];
+    }
     bus->hang_ms = hang_ms;
     bus->state = BUS_CONNECTING;
     pthread_mutex_init(&bus->mutex, NULL);

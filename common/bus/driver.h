@@ -24,9 +24,11 @@ struct bus_link;
 struct bus_target {
     const struct bus_host *host;
     const char *user, *password; /* "": none */
-    const char *path;
+    const char *path;            /* of the URI; "": none */
+    unsigned replicas;           /* of the URI's query; 0: not given */
     const char *client_id;
-    int cancel_descriptor; /* readable once the attempt is no longer wanted */
+    const char *const *subjects; /* see struct bus_config; may be NULL */
+    int cancel_descriptor;       /* readable once the attempt is no longer wanted */
 };
 
 /* A subscription that the caller wants, whether there is a connection or not. Lives as long as the bus. */
@@ -47,7 +49,13 @@ struct bus_listener {
     void *context;
 };
 
-enum bus_item_kind { BUS_ITEM_PUBLICATION, BUS_ITEM_ACKNOWLEDGEMENT, BUS_ITEM_SIGNAL };
+enum bus_item_kind {
+    BUS_ITEM_PUBLICATION,
+    BUS_ITEM_ACKNOWLEDGEMENT,
+    BUS_ITEM_DROP,
+    BUS_ITEM_EXTENSION,
+    BUS_ITEM_SIGNAL,
+};
 
 /* Something to send, in the queue of a link. First member of what is queued. */
 struct bus_item {
@@ -69,9 +77,18 @@ struct bus_publication {
     char data[];
 };
 
-/* The driver fills in what follows `desired`. */
+/* The driver fills in what follows `desired`. The caller holds a reference until it acknowledges or drops, with which
+ * that one passes to the queue, and a queued extension holds another: so the message outlives an extension that is
+ * still to be sent, whatever the caller does meanwhile. Extensions, acknowledgements and drops are sent in the order of
+ * their calls. */
 struct delivery {
-    struct bus_item item;
+    struct bus_item item; /* of its acknowledgement or drop */
+    struct bus_extension {
+        struct bus_item item;
+        struct delivery *delivery; /* itself */
+        bool queued;               /* at most once at a time; under the bus's mutex */
+    } extension;
+    atomic_uint references;
     struct bus_link *link; /* a reference */
     const struct bus_desired *desired;
     void *message; /* the driver's; ends with message_free */
@@ -86,8 +103,8 @@ struct bus_driver {
     const char *scheme;
     const char *form; /* of the URI, for people */
 
-    /* What is wrong with the URI's path, as a static text; NULL if it is fine. */
-    const char *(*check_path)(const char *path);
+    /* What is wrong with the URI's path or query, as a static text; NULL if they are fine. */
+    const char *(*check_uri)(const struct bus_uri *uri);
 
     /* Bounded: a few seconds. The error's message is a clause that says what failed, the same text every time. */
     bool (*connect)(struct bus_link *link, const struct bus_target *target, void **ret_connection, struct error *error);
@@ -108,6 +125,12 @@ struct bus_driver {
     bool (*publish)(void *connection, struct bus_publication *publication, struct error *error);
     /* Best effort: what is not acknowledged comes again. */
     void (*acknowledge)(void *connection, const struct delivery *delivery);
+    /* Tells the server that the message will not be acknowledged and is to be delivered again, not at once, but after a
+     * second or so: also what arrives while the bus hands over nothing more is dropped, again and again until it
+     * closes. Best effort. NULL where the engine cannot: what is dropped comes again after the ack wait. */
+    void (*drop)(void *connection, const struct delivery *delivery);
+    /* Begins the ack wait anew. Best effort. NULL where the engine cannot. */
+    void (*extend)(void *connection, const struct delivery *delivery);
     void (*signal)(void *connection, const char *topic, const void *data, size_t length);
 
     /* Any thread, also when the connection is gone. */

@@ -33,7 +33,9 @@ struct bus {
     char client_id[BUS_NAME_MAX];
     size_t publish_limit;
     void (*state_changed)(struct bus *bus, enum bus_state state, void *context);
+    void (*history_lost)(struct bus *bus, const char *subject, uint64_t expected, uint64_t found, void *context);
     void *context;
+    const char *const *subjects;
     int64_t hang_ms; /* a call into the engine that takes longer is given up */
     pthread_t supervisor;
 
@@ -49,12 +51,14 @@ struct bus {
     size_t host_index;                               /* of the host to try next */
     size_t abandoned;                                /* links whose thread hangs */
     size_t in_flight;                                /* publications accepted whose `confirmed` has not returned */
-    size_t receiving;                                /* receive functions at work */
+    size_t receiving;                                /* receive functions, and history_lost, at work */
     struct bus_complaint complaints[BUS_COMPLAINTS]; /* the latest */
     struct bus_desired *desired[BUS_SUBSCRIPTIONS_MAX];
     size_t desired_count;
     struct bus_listener *listeners[BUS_SUBSCRIPTIONS_MAX];
     size_t listener_count;
+    struct bus_position positions[BUS_POSITIONS_MAX];
+    size_t position_count; /* never changes */
 };
 
 enum bus_link_phase {
@@ -126,12 +130,17 @@ bool bus_link_enqueue(struct bus_link *link, struct bus_item *item);
 /* Ends the link for everybody else: fails what is in flight. Without the mutex. */
 void bus_link_end(struct bus_link *link);
 
-/* publish.c. Both without the mutex; each ends one of the two references. */
-void bus_publication_finish(struct bus_publication *publication, bool stored);
-void bus_publication_release(struct bus_publication *publication);
+/* position.c. What is known when a new link begins to look. */
+void bus_copy_positions(struct bus *bus, struct bus_position ret_positions[static BUS_POSITIONS_MAX]);
+/* On the link's thread: makes what it found the positions, and reports what is missing. Without the mutex. */
+void bus_settle_positions(struct bus_link *link, const struct bus_position *expected, const struct bus_position *found);
+/* With the mutex held: a message was stored; `sequence` 0: one more. */
+void bus_position_raise(struct bus *bus, const char *subject, uint64_t sequence);
 
 /* receive.c */
-void bus_delivery_free(struct delivery *delivery);
+void bus_delivery_release(struct delivery *delivery);
+/* The extension is out of the queue: another may be queued. Returns the delivery, whose reference is the caller's. */
+struct delivery *bus_extension_end(struct bus_extension *extension);
 /* With the mutex held: whether a callback may begin. */
 bool bus_may_receive(const struct bus_link *link);
 

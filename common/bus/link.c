@@ -113,7 +113,11 @@ static void discard(struct bus_item *item)
         bus_publication_confirmed((struct bus_publication *)item, false, 0);
         break;
     case BUS_ITEM_ACKNOWLEDGEMENT:
-        bus_delivery_free((struct delivery *)item);
+    case BUS_ITEM_DROP:
+        bus_delivery_release((struct delivery *)item);
+        break;
+    case BUS_ITEM_EXTENSION:
+        bus_delivery_release(bus_extension_end((struct bus_extension *)item));
         break;
     case BUS_ITEM_SIGNAL:
         xfree(((struct bus_signal_item *)item)->topic);
@@ -156,6 +160,16 @@ static void send_item(struct bus_link *link, struct bus_item *item)
         driver->acknowledge(link->connection, (struct delivery *)item);
         discard(item);
         break;
+    case BUS_ITEM_DROP:
+        driver->drop(link->connection, (struct delivery *)item);
+        discard(item);
+        break;
+    case BUS_ITEM_EXTENSION: {
+        struct delivery *delivery = bus_extension_end((struct bus_extension *)item);
+        driver->extend(link->connection, delivery);
+        bus_delivery_release(delivery);
+        break;
+    }
     case BUS_ITEM_SIGNAL: {
         struct bus_signal_item *signal = (struct bus_signal_item *)item;
         driver->signal(link->connection, signal->topic, signal->data, signal->length);
@@ -282,6 +296,29 @@ static void wait_for_work(struct bus_link *link, int64_t until)
     }
 }
 
+/* False: the connection is no good. */
+static bool find_positions(struct bus_link *link)
+{
+    struct bus *bus = link->bus;
+    struct bus_position expected[BUS_POSITIONS_MAX];
+    struct bus_position found[BUS_POSITIONS_MAX];
+    struct error error = ERROR_INIT;
+    if (bus->position_count == 0) {
+        return true;
+    }
+    bus_copy_positions(bus, expected);
+    bus_copy_positions(bus, found);
+    set_busy(link);
+    bool answered = bus->driver->find_positions(link->connection, found, bus->position_count, &error);
+    set_free(link);
+    if (!answered) {
+        bus_link_lost(link, "%s", error.message);
+    } else if (!is_lost(link)) {
+        bus_settle_positions(link, expected, found);
+    }
+    return answered;
+}
+
 static void serve(struct bus_link *link)
 {
     struct bus *bus = link->bus;
@@ -346,7 +383,9 @@ static void *run(void *argument)
     bool connected = bus->driver->connect(link, &link->target, &link->connection, &error);
     if (connected) {
         set_free(link);
-        serve(link);
+        if (find_positions(link)) {
+            serve(link);
+        }
         bus_link_end(link);
         set_busy(link);
         bus->driver->disconnect(link->connection);
@@ -384,7 +423,9 @@ struct bus_link *bus_link_start(struct bus *bus)
         .user = bus->uri.user,
         .password = bus->uri.password,
         .path = bus->uri.path,
+        .replicas = bus->uri.replicas,
         .client_id = bus->client_id,
+        .subjects = bus->subjects,
         .cancel_descriptor = descriptor,
     };
     pthread_cond_init(&link->wake, NULL);

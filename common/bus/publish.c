@@ -43,7 +43,7 @@ static void publication_free(struct bus_publication *publication)
     xfree(publication);
 }
 
-void bus_publication_release(struct bus_publication *publication)
+static void publication_release(struct bus_publication *publication)
 {
     if (atomic_fetch_sub(&publication->references, 1) == 1) {
         publication_free(publication);
@@ -85,7 +85,8 @@ bool bus_publish(struct bus *bus, const char *subject, const char *message_id, c
     return accepted;
 }
 
-void bus_publication_finish(struct bus_publication *publication, bool stored)
+/* Ends the list's reference. Without the mutex. */
+static void finish(struct bus_publication *publication, bool stored, uint64_t sequence)
 {
     struct bus_link *link = publication->link;
     struct bus *bus = link->bus;
@@ -101,6 +102,9 @@ void bus_publication_finish(struct bus_publication *publication, bool stored)
         if (publication->next) {
             publication->next->previous = publication->previous;
         }
+        if (stored) {
+            bus_position_raise(bus, publication->subject, sequence);
+        }
     }
     pthread_mutex_unlock(&bus->mutex);
     if (!first) {
@@ -112,13 +116,13 @@ void bus_publication_finish(struct bus_publication *publication, bool stored)
         pthread_cond_broadcast(&bus->idle);
     }
     pthread_mutex_unlock(&bus->mutex);
-    bus_publication_release(publication);
+    publication_release(publication);
 }
 
-void bus_publication_confirmed(struct bus_publication *publication, bool stored, uint64_t sequence UNUSED)
+void bus_publication_confirmed(struct bus_publication *publication, bool stored, uint64_t sequence)
 {
-    bus_publication_finish(publication, stored);
-    bus_publication_release(publication);
+    finish(publication, stored, sequence);
+    publication_release(publication);
 }
 
 /* ---- waiting for the confirmation ---- */

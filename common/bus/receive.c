@@ -36,27 +36,49 @@ bool delivery_redelivered(const struct delivery *delivery)
 struct delivery *bus_delivery_new(struct bus_link *link, const struct bus_desired *desired)
 {
     struct delivery *delivery = xcalloc(1, sizeof(*delivery));
-    delivery->item.kind = BUS_ITEM_ACKNOWLEDGEMENT;
+    atomic_init(&delivery->references, 1);
+    delivery->extension.item.kind = BUS_ITEM_EXTENSION;
+    delivery->extension.delivery = delivery;
     delivery->link = bus_link_retain(link);
     delivery->desired = desired;
     return delivery;
 }
 
-void bus_delivery_free(struct delivery *delivery)
+void bus_delivery_release(struct delivery *delivery)
 {
+    if (atomic_fetch_sub(&delivery->references, 1) != 1) {
+        return;
+    }
     delivery->link->bus->driver->message_free(delivery->message);
     bus_link_release(&delivery->link);
     xfree(delivery);
 }
 
-void bus_ack(struct delivery *delivery)
+/* Passes the caller's reference to the queue, if there is still somebody to tell. */
+static void end_delivery(struct delivery *delivery, enum bus_item_kind kind)
 {
     struct bus *bus = delivery->link->bus;
     pthread_mutex_lock(&bus->mutex);
+    delivery->item.kind = kind;
     bool queued = bus_link_enqueue(delivery->link, &delivery->item);
     pthread_mutex_unlock(&bus->mutex);
     if (!queued) {
-        bus_delivery_free(delivery);
+        bus_delivery_release(delivery);
+    }
+}
+
+void bus_ack(struct delivery *delivery)
+{
+    end_delivery(delivery, BUS_ITEM_ACKNOWLEDGEMENT);
+}
+
+/* Gives back to the server what was not acknowledged. */
+static void give_back(struct delivery *delivery)
+{
+    if (delivery->link->bus->driver->drop) {
+        end_delivery(delivery, BUS_ITEM_DROP);
+    } else {
+        bus_delivery_release(delivery);
     }
 }
 
@@ -65,13 +87,32 @@ void bus_drop(struct delivery *delivery)
     if (delivery->desired->subscription.acknowledge_by_engine) {
         bus_ack(delivery);
     } else {
-        bus_delivery_free(delivery);
+        give_back(delivery);
     }
 }
 
-void bus_extend(struct delivery *delivery UNUSED)
+void bus_extend(struct delivery *delivery)
 {
-    /* NATS Streaming has no such thing. */
+    struct bus *bus = delivery->link->bus;
+    struct bus_extension *extension = &delivery->extension;
+    if (!bus->driver->extend) {
+        return;
+    }
+    pthread_mutex_lock(&bus->mutex);
+    if (!extension->queued && bus_link_enqueue(delivery->link, &extension->item)) {
+        extension->queued = true;
+        atomic_fetch_add(&delivery->references, 1);
+    }
+    pthread_mutex_unlock(&bus->mutex);
+}
+
+struct delivery *bus_extension_end(struct bus_extension *extension)
+{
+    struct bus *bus = extension->delivery->link->bus;
+    pthread_mutex_lock(&bus->mutex);
+    extension->queued = false;
+    pthread_mutex_unlock(&bus->mutex);
+    return extension->delivery;
 }
 
 bool bus_may_receive(const struct bus_link *link)
@@ -103,7 +144,7 @@ void bus_link_deliver(struct delivery *delivery)
         pthread_cond_broadcast(&bus->idle);
         pthread_mutex_unlock(&bus->mutex);
     } else {
-        bus_delivery_free(delivery);
+        give_back(delivery);
     }
     bus_link_release(&link);
 }

@@ -9,9 +9,19 @@
 
 bool bus_on_signal(struct bus *bus, const char *topic, bus_signalled *receive, void *context, struct error *error)
 {
+    return bus_on_signal_shared(bus, topic, NULL, receive, context, error);
+}
+
+bool bus_on_signal_shared(struct bus *bus, const char *topic, const char *queue_group, bus_signalled *receive,
+                          void *context, struct error *error)
+{
     if (!bus_is_topic(topic)) {
         return error_set(error, ERROR_INVALID, "a topic must be 1 to %d of a-z, 0-9, '_', '-', with single dots within",
                          BUS_SUBJECT_MAX - 1);
+    }
+    if (queue_group && !bus_is_name(queue_group)) {
+        return error_set(error, ERROR_INVALID, "a queue group must be 1 to %d letters, digits, '_' or '-'",
+                         BUS_NAME_MAX - 1);
     }
     pthread_mutex_lock(&bus->mutex);
     bool accepted = bus->listener_count < BUS_SUBSCRIPTIONS_MAX && !bus->closing;
@@ -19,6 +29,7 @@ bool bus_on_signal(struct bus *bus, const char *topic, bus_signalled *receive, v
         struct bus_listener *listener = xcalloc(1, sizeof(*listener));
         listener->index = bus->listener_count;
         listener->topic = xstrdup(topic);
+        listener->queue_group = queue_group ? xstrdup(queue_group) : NULL;
         listener->receive = receive;
         listener->context = context;
         bus->listeners[bus->listener_count++] = listener;

@@ -101,6 +101,31 @@ static bool parse_hosts(const char *start, const char *end, struct bus_uri *uri,
     }
 }
 
+static bool parse_query(const char *query, struct bus_uri *uri, struct error *error)
+{
+    static const char name[] = "replicas=";
+    int64_t replicas;
+    if (!text_starts_with(query, name)) {
+        return error_set(error, ERROR_INVALID, "what follows the '?' is not of the form %sn, which is all there is",
+                         name);
+    }
+    if (!text_to_int64(query + strlen(name), 1, BUS_REPLICAS_MAX, &replicas)) {
+        return error_set(error, ERROR_INVALID, "replicas must be 1 to %d", BUS_REPLICAS_MAX);
+    }
+    uri->replicas = (unsigned)replicas;
+    return true;
+}
+
+/* What follows the hosts, "" or starting with '/' or '?'. */
+static bool parse_tail(const char *tail, struct bus_uri *uri, struct error *error)
+{
+    const char *query = tail + strcspn(tail, "?");
+    if (*tail == '/' && !copy_part(uri->path, sizeof(uri->path), tail + 1, query)) {
+        return error_set(error, ERROR_INVALID, "what follows the '/' is too long");
+    }
+    return *query == '\0' || parse_query(query + 1, uri, error);
+}
+
 static bool parse(const char *text, struct bus_uri *uri, struct error *error)
 {
     const char *separator = strstr(text, "://");
@@ -108,12 +133,9 @@ static bool parse(const char *text, struct bus_uri *uri, struct error *error)
         return error_set(error, ERROR_INVALID, "no scheme://");
     }
     const char *authority = separator + strlen("://");
-    /* A '/' or '@' within the user or password is written %2F or %40. */
-    const char *end = strchr(authority, '/');
-    if (!end) {
-        end = authority + strlen(authority);
-    } else if (!text_copy(uri->path, sizeof(uri->path), end + 1)) {
-        return error_set(error, ERROR_INVALID, "what follows the last '/' is too long");
+    const char *end = authority + strcspn(authority, "/?");
+    if (!parse_tail(end, uri, error)) {
+        return false;
     }
     const char *at = memchr(authority, '@', (size_t)(end - authority));
     if (at) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The bus's address, taken apart: scheme://[user:password@]host[:port][,host[:port]…][/path]. */
+ * The bus's address, taken apart: scheme://[user:password@]host[:port][,host[:port]…][/path][?replicas=n]. What has
+ * a meaning in there ('/', '?', '@', ':') is written %2F and the like within the user or password. */
 #ifndef TURNSTILE_BUS_URI_H
 #define TURNSTILE_BUS_URI_H
 
@@ -12,6 +13,7 @@ enum {
     BUS_PATH_MAX = 64,        /* bytes, with the NUL */
     BUS_SCHEME_MAX = 16,      /* bytes, with the NUL */
     BUS_DEFAULT_PORT = 4222,
+    BUS_REPLICAS_MAX = 5,
 };
 
 struct bus_host {
@@ -26,6 +28,7 @@ struct bus_uri {
     struct bus_host hosts[BUS_HOSTS_MAX];
     size_t host_count;       /* at least 1 */
     char path[BUS_PATH_MAX]; /* what follows the '/', "" if there is none */
+    unsigned replicas;       /* 1 to BUS_REPLICAS_MAX; 0: not given */
 };
 
 /* ERROR_INVALID says what is wrong without repeating the text, which may hold a password. */

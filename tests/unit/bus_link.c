@@ -35,7 +35,7 @@ static struct {
     size_t publication_count;
 } fake = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
-static const char *fake_check_path(const char *path UNUSED)
+static const char *fake_check_uri(const struct bus_uri *uri UNUSED)
 {
     return NULL;
 }
@@ -116,7 +116,7 @@ static void fake_message_free(void *message UNUSED)
 static const struct bus_driver fake_driver = {
     .scheme = "fake",
     .form = "fake://",
-    .check_path = fake_check_path,
+    .check_uri = fake_check_uri,
     .connect = fake_connect,
     .disconnect = fake_disconnect,
     .subscribe = fake_subscribe,

@@ -166,6 +166,9 @@ void stan_disconnect(void *pointer)
         bus_handle_free(connection->listeners[i].handle);
         natsSubscription_Destroy(connection->listeners[i].subscription);
     }
+    for (size_t i = 0; i < BUS_POSITIONS_MAX; i++) {
+        stanSubscription_Destroy(connection->probes[i]);
+    }
     if (connection->nats) {
         stanConnection_ReleaseNATSConnection(connection->streaming);
     }

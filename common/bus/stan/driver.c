@@ -4,9 +4,13 @@
 
 #include "common/bus/stan/stan.h"
 
-static const char *check_path(const char *path)
+static const char *check_uri(const struct bus_uri *uri)
 {
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
+    if (uri->replicas > 0) {
+        return "it takes no ?replicas=";
+    }
+    const char *path = uri->path;
     bool valid = path[0] != '\0' && path[strspn(path, allowed)] == '\0';
     return valid ? NULL : "the cluster id must be letters, digits, '_' or '-'";
 }
@@ -62,9 +66,10 @@ bool stan_fail(struct error *error, natsStatus status, const char *what)
 const struct bus_driver bus_driver_stan = {
     .scheme = "stan",
     .form = "stan://[user:password@]host:port[,host:port...]/cluster-id",
-    .check_path = check_path,
+    .check_uri = check_uri,
     .connect = stan_connect,
     .disconnect = stan_disconnect,
+    .find_positions = stan_find_positions,
     .subscribe = stan_subscribe,
     .listen = stan_listen,
     .publish = stan_publish,

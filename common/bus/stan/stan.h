@@ -24,6 +24,7 @@ struct stan_connection {
         void *handle;
         natsSubscription *subscription;
     } listeners[BUS_SUBSCRIPTIONS_MAX];
+    stanSubscription *probes[BUS_POSITIONS_MAX]; /* closed ones; see position.c */
 };
 
 /* driver.c: what libnats says of the last failure on this thread, in the server's own words if there are any. */
@@ -37,6 +38,9 @@ bool stan_means_lost(const char *server_text);
 /* connect.c */
 bool stan_connect(struct bus_link *link, const struct bus_target *target, void **ret_connection, struct error *error);
 void stan_disconnect(void *connection);
+
+/* position.c */
+bool stan_find_positions(void *connection, struct bus_position *positions, size_t count, struct error *error);
 
 /* subscribe.c */
 bool stan_subscribe(void *connection, const struct bus_desired *desired, struct error *error);

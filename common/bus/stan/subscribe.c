@@ -130,8 +130,13 @@ bool stan_listen(void *pointer, const struct bus_listener *listener, struct erro
     char subject[SIGNAL_SUBJECT_MAX];
     signal_subject(connection, listener->topic, subject);
     made->handle = bus_handle_new(connection->link, listener);
-    natsStatus status =
-        natsConnection_Subscribe(&made->subscription, connection->nats, subject, on_signal, made->handle);
+    natsStatus status = NATS_OK;
+    if (listener->queue_group) {
+        status = natsConnection_QueueSubscribe(&made->subscription, connection->nats, subject, listener->queue_group,
+                                               on_signal, made->handle);
+    } else {
+        status = natsConnection_Subscribe(&made->subscription, connection->nats, subject, on_signal, made->handle);
+    }
     if (status != NATS_OK) {
         bus_handle_free(made->handle);
         made->handle = NULL;

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What the files of the JetStream driver share.
+ *
+ * DESIGN
+ * All subjects are in one stream; each subscription has a consumer of its own in it, which pushes to a subject that the
+ * members of its group share. Of libnats only plain NATS is used: JetStream's interface are requests and JSON answers,
+ * acknowledgements are messages, and what libnats puts around them would be in the way: its subscriptions delete
+ * consumers that others still use, its acknowledgements need a subscription that lives, its publishing blocks at a limit
+ * of its own, and its structures drop the settings that are newer than they are when a configuration is sent back. */
+#ifndef TURNSTILE_BUS_JETSTREAM_JETSTREAM_H
+#define TURNSTILE_BUS_JETSTREAM_JETSTREAM_H
+
+#include <nats/nats.h>
+
+#include "common/bus/driver.h"
+#include "common/bus/jetstream/json.h"
+
+enum {
+    JETSTREAM_REQUEST_MS = 3000, /* for an answer that has to be there before things can go on */
+    JETSTREAM_LOOK_MS = 500,     /* for one that may as well be asked for again later */
+    JETSTREAM_NAME_MAX = 256,    /* bytes of a consumer's name, with the NUL */
+};
+
+/* The server's own numbers of what went wrong. */
+enum {
+    JETSTREAM_CONSUMER_NOT_FOUND = 10014,
+    JETSTREAM_NO_MESSAGE = 10037,
+    JETSTREAM_NOT_ENABLED_FOR_ACCOUNT = 10039,
+    JETSTREAM_STREAM_NAME_IN_USE = 10058,
+    JETSTREAM_STREAM_NOT_FOUND = 10059,
+    JETSTREAM_NOT_ENABLED = 10076,
+};
+
+struct jetstream_outgoing;
+
+/* One connection; used by the link's thread only, but for `link`. */
+struct jetstream_connection {
+    struct bus_link *link; /* a reference */
+    const struct bus_target *target;
+    const char *stream;
+    void *handle; /* for the connection's own callbacks */
+    natsConnection *nats;
+
+    char *stream_text;    /* what the server said of the stream; NULL: there is none, as far as is known */
+    struct json subjects; /* those of the stream, in stream_text */
+    uint64_t first_sequence;
+    int64_t look_at;              /* monotonic ms; the stream is not looked at again before */
+    int64_t ensure_at;            /* the same for adding a subject, after that failed with `ensure_error` */
+    struct error ensure_error;    /* */
+    struct jetstream_outgoing *outgoing;
+    natsSubscription *confirmations;
+
+    /* Never freed before the connection is closed: libnats' reading thread may still use them. */
+    struct jetstream_subscription {
+        void *handle;
+        natsSubscription *subscription;
+        char consumer[JETSTREAM_NAME_MAX];
+    } subscriptions[BUS_SUBSCRIPTIONS_MAX];
+    struct jetstream_listener {
+        void *handle;
+        natsSubscription *subscription;
+    } listeners[BUS_SUBSCRIPTIONS_MAX];
+    size_t checked_next; /* the subscription whose consumer is looked for next */
+    int64_t check_at;    /* monotonic ms */
+};
+
+/* request.c */
+/* What libnats says of the last failure on this thread. */
+const char *jetstream_last_error(natsStatus status);
+/* Puts into words why `status` came back from `what`, which is "cannot publish" or the like; false. ERROR_UNAVAILABLE if
+ * the connection is no good any more, else ERROR_CONFLICT. */
+bool jetstream_fail(struct error *error, natsStatus status, const char *what);
+/* Asks JetStream, "STREAM.INFO.turnstile" or the like. Caller frees *ret_text with xfree; *ret_answer is a piece of it.
+ * False: no answer, or a refusal, whose number is in *ret_code (else 0), which may be NULL. Errors as above. */
+bool jetstream_request(struct jetstream_connection *connection, int64_t timeout_ms, const char *what, const char *body,
+                       char **ret_text, struct json *ret_answer, uint64_t *ret_code, struct error *error) MUST_CHECK;
+
+/* connect.c */
+bool jetstream_connect(struct bus_link *link, const struct bus_target *target, void **ret_connection,
+                       struct error *error);
+void jetstream_disconnect(void *connection);
+
+/* stream.c */
+/* Reads what the server says of the stream, or that there is none. */
+bool jetstream_read_stream(struct jetstream_connection *connection, int64_t timeout_ms, struct error *error) MUST_CHECK;
+/* Sees to it that the stream is there, if any subjects are known, and has those. */
+bool jetstream_prepare_stream(struct jetstream_connection *connection, struct error *error) MUST_CHECK;
+/* Sees to it that the stream is there and has this subject. */
+bool jetstream_ensure_subject(struct jetstream_connection *connection, const char *subject,
+                              struct error *error) MUST_CHECK;
+bool jetstream_find_positions(void *connection, struct bus_position *positions, size_t count, struct error *error);
+
+/* consumer.c */
+/* Sees to it that the consumer is there; what to subscribe to is in *ret_deliver_subject, to be freed with xfree, and
+ * its name in `ret_name`. */
+bool jetstream_ensure_consumer(struct jetstream_connection *connection, const struct subscription *subscription,
+                               char ret_name[static JETSTREAM_NAME_MAX], char **ret_deliver_subject,
+                               struct error *error) MUST_CHECK;
+/* Looks whether the next of the connection's consumers is still there; if not, the connection is lost. */
+void jetstream_check_consumer(struct jetstream_connection *connection);
+
+/* receive.c */
+bool jetstream_subscribe(void *connection, const struct bus_desired *desired, struct error *error);
+void jetstream_acknowledge(void *connection, const struct delivery *delivery);
+void jetstream_drop(void *connection, const struct delivery *delivery);
+void jetstream_extend(void *connection, const struct delivery *delivery);
+void jetstream_message_free(void *message);
+
+/* signal.c */
+bool jetstream_listen(void *connection, const struct bus_listener *listener, struct error *error);
+void jetstream_signal(void *connection, const char *topic, const void *data, size_t length);
+
+/* publish.c */
+bool jetstream_publish_begin(struct jetstream_connection *connection, struct error *error) MUST_CHECK;
+/* Once the connection is closed: what is not confirmed never will be. */
+void jetstream_publish_end(struct jetstream_connection *connection);
+bool jetstream_publish(void *connection, struct bus_publication *publication, struct error *error);
+void jetstream_tend(void *connection);
+
+#endif
