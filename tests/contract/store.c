@@ -117,6 +117,54 @@ static void collections_are_separate(void **state)
     assert_int_equal(store_write(store, &others, 0, &record, &item, NULL, &error), STORE_DONE);
 }
 
+/* ---- when it was changed ---- */
+
+/* A clock that only the test moves. */
+static int64_t fixed_now(void *context)
+{
+    return atomic_load((atomic_int_fast64_t *)context);
+}
+
+static void a_record_tells_when_it_was_last_written(void **state UNUSED)
+{
+    CLEANUP(free_pointer) char *uri = fixture_uri();
+    atomic_int_fast64_t now = 1700000000123;
+    struct clock clock = {.now = fixed_now, .monotonic = clock_system.monotonic, .context = &now};
+    struct store_config config = {.uri = uri, .collections = fixture_collections, .readers = READERS, .clock = &clock};
+    struct store *store = NULL;
+    struct error error = ERROR_INIT;
+    assert_true(store_open(&config, &store, &error));
+    struct item item = full_item();
+    struct record record = fixture_record(1), head = RECORD_INIT;
+    fixture_insert(store, 1, "claim", &item, "event");
+    atomic_store(&now, 1700000000200);
+    fixture_insert(store, 2, "", &item, NULL);
+    assert_int_equal(get(store, 1, NULL).changed, 1700000000123);
+    assert_int_equal(get(store, 2, NULL).changed, 1700000000200);
+    assert_int_equal(fixture_write(store, 0, &record, &item, NULL), STORE_CONFLICT_ID);
+    assert_int_equal(fixture_write(store, 7, &record, &item, NULL), STORE_CONFLICT_VERSION);
+    assert_int_equal(get(store, 1, NULL).changed, 1700000000123);
+    assert_int_equal(fixture_write(store, 1, &record, &item, NULL), STORE_DONE);
+    assert_int_equal(get(store, 1, NULL).changed, 1700000000200);
+    atomic_store(&now, 1600000000000); /* the clock was set back */
+    record.changed = 42;               /* for nothing */
+    assert_int_equal(fixture_write(store, 2, &record, &item, "event"), STORE_DONE);
+    assert_true(store_get_by_claim(store, &items, "claim", &head, NULL, &error));
+    assert_int_equal(head.changed, 1600000000000);
+    struct outbox_key key = {.collection = &items, .id = head.id, .version = 1};
+    atomic_store(&now, 1700000000300);
+    assert_true(store_outbox_remove(store, &key, 1, &error)); /* a confirmation is no change */
+    assert_int_equal(get(store, 1, NULL).changed, 1600000000000);
+    store_close(&store);
+    store = fixture_open(uri);
+    assert_non_null(store);
+    assert_int_equal(get(store, 1, NULL).changed, 1600000000000);
+    int64_t before = clock_now(NULL);
+    fixture_insert(store, 3, "", &item, NULL);
+    assert_in_range(get(store, 3, NULL).changed, before, clock_now(NULL));
+    store_close(&store);
+}
+
 /* ---- updates ---- */
 
 static void an_update_replaces_everything_but_the_claim(void **state)
@@ -380,12 +428,6 @@ static void a_page_of_the_outbox_is_bounded_in_bytes(void **state)
     CLEANUP(outbox_page_done) struct outbox_page four = read_record_outbox(store, 1, 10, 40);
     assert_int_equal(four.count, 4);
     assert_false(four.more);
-}
-
-/* A clock that only the test moves. */
-static int64_t fixed_now(void *context)
-{
-    return atomic_load((atomic_int_fast64_t *)context);
 }
 
 static void what_is_due_is_the_lowest_entry_of_each_record_oldest_first(void **state UNUSED)
@@ -684,6 +726,7 @@ int main(void)
         WITH_STORE(a_record_that_is_not_there_is_not_found),
         WITH_STORE(the_head_alone_can_be_read),
         WITH_STORE(collections_are_separate),
+        cmocka_unit_test(a_record_tells_when_it_was_last_written),
         WITH_STORE(an_update_replaces_everything_but_the_claim),
         WITH_STORE(a_snapshot_may_skip_versions),
         WITH_STORE(a_snapshot_of_a_later_epoch_may_set_the_version_back),

@@ -24,6 +24,12 @@ struct walk {
     uint64_t ids[WALK_MAX];
 };
 
+/* A clock that only the test moves. */
+static int64_t fixed_now(void *context)
+{
+    return atomic_load((atomic_int_fast64_t *)context);
+}
+
 static uint64_t number_of(const struct record *head)
 {
     return strtoull(head->id.hex, NULL, 16);
@@ -143,6 +149,67 @@ static void an_index_without_fields_orders_by_id(void **state)
     ASSERT_WALK(*state, &query, 0, 16, 32, 48, 64);
     query.descending = true;
     ASSERT_WALK(*state, &query, 64, 48, 32, 16, 0);
+}
+
+static void without_an_index_records_come_in_the_order_of_their_ids(void **state)
+{
+    for (uint64_t i = 5; i-- > 0;) {
+        struct item item = fixture_item(i % 2 ? "odd" : "even", (int64_t)(10 - i));
+        fixture_insert(*state, i * 16, "", &item, NULL);
+        struct record other = fixture_record(i * 16 + 1);
+        struct error error = ERROR_INIT;
+        assert_int_equal(store_write(*state, &others, 0, &other, &item, NULL, &error), STORE_DONE);
+    }
+    struct query query = {.index = NULL};
+    ASSERT_WALK(*state, &query, 0, 16, 32, 48, 64);
+    query.descending = true;
+    ASSERT_WALK(*state, &query, 64, 48, 32, 16, 0);
+    query.conditions[0] = (struct query_condition){.compare = QUERY_EQUAL, .field = "title", .text = "even"};
+    ASSERT_WALK(*state, &query, 64, 32, 0);
+    query.conditions[1] = (struct query_condition){.compare = QUERY_AT_LEAST, .field = "price", .number = 7};
+    query.descending = false;
+    ASSERT_WALK(*state, &query, 0, 32);
+}
+
+/* What was written in the moment that is asked for is among it. */
+static void records_that_were_not_changed_since_are_left_out(void **state UNUSED)
+{
+    CLEANUP(free_pointer) char *uri = fixture_uri();
+    atomic_int_fast64_t now = 0;
+    struct clock clock = {.now = fixed_now, .monotonic = clock_system.monotonic, .context = &now};
+    struct store_config config = {.uri = uri, .collections = fixture_collections, .readers = READERS, .clock = &clock};
+    struct store *store = NULL;
+    struct error error = ERROR_INIT;
+    assert_true(store_open(&config, &store, &error));
+    for (uint64_t i = 1; i <= 6; i++) {
+        struct item item = fixture_item(i % 2 ? "odd" : "even", (int64_t)(10 - i));
+        atomic_store(&now, (int64_t)i * 1000);
+        fixture_insert(store, i, "", &item, NULL);
+    }
+    struct record second = fixture_record(2);
+    struct item item = fixture_item("even", 5);
+    atomic_store(&now, 7000);
+    assert_int_equal(fixture_write(store, 1, &second, &item, NULL), STORE_DONE);
+    struct query query = {.index = NULL, .changed_since = 4000};
+    ASSERT_WALK(store, &query, 2, 4, 5, 6);
+    query.changed_since = 4001;
+    ASSERT_WALK(store, &query, 2, 5, 6);
+    query.descending = true;
+    ASSERT_WALK(store, &query, 6, 5, 2);
+    query.index = "by_price";
+    ASSERT_WALK(store, &query, 5, 2, 6);
+    query.conditions[0] = (struct query_condition){.compare = QUERY_CONTAINS, .field = "title", .text = "EV"};
+    ASSERT_WALK(store, &query, 2, 6);
+    query.conditions[1] = (struct query_condition){.compare = QUERY_AT_LEAST, .field = "price", .number = 5};
+    ASSERT_WALK(store, &query, 2);
+    query.changed_since = 7001;
+    ASSERT_WALK(store, &query, );
+    query.changed_since = 7000;
+    query.limit = 1;
+    CLEANUP(page_done) struct page page = list(store, &query);
+    assert_int_equal(page.count, 1);
+    assert_int_equal(page.heads[0].changed, 7000);
+    store_close(&store);
 }
 
 static void absent_values_come_first(void **state)
@@ -275,6 +342,26 @@ static void a_cursor_of_another_list_is_refused(void **state)
     assert_not_a_place(*state, &query);
 }
 
+static void a_cursor_by_id_and_one_of_an_index_are_not_confused(void **state)
+{
+    struct item item = fixture_item("title", 5);
+    fixture_insert(*state, 1, "", &item, NULL);
+    fixture_insert(*state, 2, "", &item, NULL);
+    struct query query = {.index = NULL, .limit = 1};
+    CLEANUP(page_done) struct page by_id = list(*state, &query);
+    assert_true(by_id.more);
+    for (const struct index *index = items.indexes; index->name; index++) {
+        query = (struct query){.index = index->name, .limit = 1};
+        CLEANUP(page_done) struct page page = list(*state, &query);
+        assert_true(page.more);
+        query.after = by_id.next;
+        assert_not_a_place(*state, &query);
+        query.index = NULL;
+        query.after = page.next;
+        assert_not_a_place(*state, &query);
+    }
+}
+
 /* A client may take the bounds of one list and the place of another: what it gets lies within the bounds. */
 static void a_cursor_does_not_lead_out_of_the_bounds(void **state)
 {
@@ -333,6 +420,7 @@ static void a_damaged_cursor_does_no_harm(void **state)
 
 struct model {
     uint64_t number;
+    int64_t changed;
     struct item item;
 };
 
@@ -431,9 +519,9 @@ static int compare_models(const void *left, const void *right, void *context)
 {
     const struct query *query = context;
     const struct model *a = left, *b = right;
-    const struct index *index = find_index(query->index);
+    const struct index *index = query->index ? find_index(query->index) : NULL;
     int order = 0;
-    for (size_t i = 0; index->fields[i] && order == 0; i++) {
+    for (size_t i = 0; index && index->fields[i] && order == 0; i++) {
         order = compare_values(value_of(&a->item, index->fields[i]), value_of(&b->item, index->fields[i]));
     }
     if (order == 0) {
@@ -508,7 +596,7 @@ static void check_against_model(struct store *store, const struct query *query, 
         for (size_t j = 0; query->conditions[j].compare != QUERY_END; j++) {
             passed = passed && passes(&models[i].item, &query->conditions[j]);
         }
-        if (passed) {
+        if (passed && models[i].changed >= query->changed_since) {
             expected[count++] = models[i];
         }
     }
@@ -524,8 +612,15 @@ static void check_against_model(struct store *store, const struct query *query, 
     xfree(expected);
 }
 
-static void every_query_finds_what_a_model_finds_in_its_order(void **state)
+static void every_query_finds_what_a_model_finds_in_its_order(void **state UNUSED)
 {
+    CLEANUP(free_pointer) char *uri = fixture_uri();
+    atomic_int_fast64_t now = 0;
+    struct clock clock = {.now = fixed_now, .monotonic = clock_system.monotonic, .context = &now};
+    struct store_config config = {.uri = uri, .collections = fixture_collections, .readers = READERS, .clock = &clock};
+    struct store *store = NULL;
+    struct error error = ERROR_INIT;
+    assert_true(store_open(&config, &store, &error));
     unsigned seed = 20260131;
     struct id ids[4];
     for (uint64_t i = 0; i < ARRAY_LENGTH(ids); i++) {
@@ -533,21 +628,24 @@ static void every_query_finds_what_a_model_finds_in_its_order(void **state)
     }
     CLEANUP(free_pointer) struct model *models = xcalloc(MODEL_COUNT, sizeof(*models));
     for (size_t i = 0; i < MODEL_COUNT; i++) {
-        models[i] = (struct model){.number = i + 1, .item = random_item(&seed)};
-        fixture_insert(*state, i + 1, "", &models[i].item, NULL);
+        models[i] = (struct model){.number = i + 1, .changed = 1 + rand_r(&seed) % 5, .item = random_item(&seed)};
+        atomic_store(&now, models[i].changed);
+        fixture_insert(store, i + 1, "", &models[i].item, NULL);
     }
     CLEANUP(free_pointer) struct walk *seen = xmalloc(sizeof(*seen));
     for (size_t i = 0; i < MODEL_QUERIES; i++) {
         const struct index *index = &items.indexes[rand_r(&seed) % 8];
-        struct query query = {.index = index->name,
+        struct query query = {.index = rand_r(&seed) % 8 ? index->name : NULL,
+                              .changed_since = rand_r(&seed) % 4 ? 0 : 1 + rand_r(&seed) % 5,
                               .descending = rand_r(&seed) % 2,
                               .limit = 1 + (size_t)rand_r(&seed) % (rand_r(&seed) % 2 ? 5 : 40)};
         size_t conditions = (size_t)rand_r(&seed) % 4;
         for (size_t j = 0; j < conditions; j++) {
             query.conditions[j] = random_condition(&seed, index, ids);
         }
-        check_against_model(*state, &query, models, seen);
+        check_against_model(store, &query, models, seen);
     }
+    store_close(&store);
 }
 
 /* ---- while others write ---- */
@@ -640,14 +738,14 @@ enum {
 
 struct crowd {
     struct store *store;
-    uint64_t first;
+    uint64_t first, last, step;
     bool done;
 };
 
 static void *insert_crowd(void *context)
 {
     struct crowd *crowd = context;
-    for (uint64_t i = crowd->first; i <= CROWD; i += CROWD_THREADS) {
+    for (uint64_t i = crowd->first; i <= crowd->last; i += crowd->step) {
         struct item item = fixture_item(i == 5 || i == CROWD ? "needle" : "hay", 1);
         struct record record = fixture_record(i);
         struct error error = ERROR_INIT;
@@ -659,18 +757,62 @@ static void *insert_crowd(void *context)
     return NULL;
 }
 
-static void a_filter_looks_at_so_many_records_a_page(void **state)
+/* Each `step`th number, up to `last`. */
+static void insert_many(struct store *store, uint64_t last, uint64_t step)
 {
     struct crowd crowds[CROWD_THREADS];
     pthread_t threads[CROWD_THREADS];
     for (size_t i = 0; i < CROWD_THREADS; i++) {
-        crowds[i] = (struct crowd){.store = *state, .first = i + 1};
+        crowds[i] = (struct crowd){.store = store, .first = (i + 1) * step, .last = last, .step = CROWD_THREADS * step};
         assert_int_equal(pthread_create(&threads[i], NULL, insert_crowd, &crowds[i]), 0);
     }
     for (size_t i = 0; i < CROWD_THREADS; i++) {
         pthread_join(threads[i], NULL);
         assert_true(crowds[i].done);
     }
+}
+
+/* The others insert between them, and behind the last. */
+static void a_walk_by_id_is_complete_while_others_insert(void **state)
+{
+    enum { OLD = 3000, STEP = 1000 };
+    insert_many(*state, (uint64_t)OLD * STEP, STEP);
+    struct inserter inserters[2];
+    pthread_t threads[2];
+    for (size_t i = 0; i < 2; i++) {
+        uint64_t first = i == 0 ? STEP + 1 : (uint64_t)OLD * STEP + 1;
+        inserters[i] = (struct inserter){.store = *state, .first = first, .seed = (unsigned)i};
+        assert_int_equal(pthread_create(&threads[i], NULL, insert_in_between, &inserters[i]), 0);
+    }
+    static const size_t limits[] = {100, 7, STORE_LIMIT_MAX};
+    for (size_t round = 0; round < 2 * ARRAY_LENGTH(limits); round++) {
+        struct query query = {.index = NULL, .descending = round % 2 == 1, .limit = limits[round / 2]};
+        uint64_t seen = 0, last = query.descending ? UINT64_MAX : 0;
+        char after[STORE_CURSOR_MAX] = "";
+        for (bool more = true; more;) {
+            query.after = after;
+            CLEANUP(page_done) struct page page = list(*state, &query);
+            for (size_t i = 0; i < page.count; i++) {
+                uint64_t number = number_of(&page.heads[i]);
+                assert_true(query.descending ? number < last : number > last);
+                last = number;
+                seen += number % STEP == 0 && number <= (uint64_t)OLD * STEP;
+            }
+            more = page.more;
+            memcpy(after, page.next, sizeof(after));
+        }
+        assert_int_equal(seen, OLD);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        atomic_store(&inserters[i].stop, true);
+        pthread_join(threads[i], NULL);
+        assert_false(atomic_load(&inserters[i].failed));
+    }
+}
+
+static void a_filter_looks_at_so_many_records_a_page(void **state)
+{
+    insert_many(*state, CROWD, 1);
     struct query query = {
         .index = "by_id", .limit = 1, .conditions = {{.compare = QUERY_CONTAINS, .field = "title", .text = "NEEDLE"}}};
     CLEANUP(page_done) struct page first = list(*state, &query);
@@ -692,6 +834,15 @@ static void a_filter_looks_at_so_many_records_a_page(void **state)
     CLEANUP(page_done) struct page end = list(*state, &query);
     assert_int_equal(end.count, 0);
     assert_false(end.more);
+
+    query = (struct query){.index = NULL, .limit = 1, .changed_since = INT64_MAX};
+    CLEANUP(page_done) struct page unchanged = list(*state, &query);
+    assert_int_equal(unchanged.count, 0);
+    assert_true(unchanged.more);
+    query.after = unchanged.next;
+    CLEANUP(page_done) struct page last = list(*state, &query);
+    assert_int_equal(last.count, 0);
+    assert_false(last.more);
 }
 
 #define WITH_STORE(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
@@ -704,16 +855,20 @@ int main(void)
         WITH_STORE(numbers_order_by_value_and_ties_by_id),
         WITH_STORE(texts_order_bytewise),
         WITH_STORE(an_index_without_fields_orders_by_id),
+        WITH_STORE(without_an_index_records_come_in_the_order_of_their_ids),
+        cmocka_unit_test(records_that_were_not_changed_since_are_left_out),
         WITH_STORE(absent_values_come_first),
         WITH_STORE(bounds_are_inclusive_and_leave_out_what_is_absent),
         WITH_STORE(choices_and_truths_are_found_and_order_by_name),
         WITH_STORE(a_filter_finds_text_in_any_case),
         WITH_STORE(a_cursor_that_is_none_is_refused),
         WITH_STORE(a_cursor_of_another_list_is_refused),
+        WITH_STORE(a_cursor_by_id_and_one_of_an_index_are_not_confused),
         WITH_STORE(a_cursor_does_not_lead_out_of_the_bounds),
         WITH_STORE(a_damaged_cursor_does_no_harm),
-        WITH_STORE(every_query_finds_what_a_model_finds_in_its_order),
+        cmocka_unit_test(every_query_finds_what_a_model_finds_in_its_order),
         WITH_STORE(a_walk_neither_repeats_nor_misses_what_was_there_all_the_time),
+        WITH_STORE(a_walk_by_id_is_complete_while_others_insert),
         WITH_STORE(a_filter_looks_at_so_many_records_a_page),
     };
     return cmocka_run_group_tests(tests, NULL, fixture_cleanup);
