@@ -68,6 +68,8 @@ bool bus_wait_up(struct bus *bus, int64_t timeout_ms);
 /* What is known of a followed subject: the sequence that its last message has at least, as each new connection finds it
  * and each confirmed publish of this process raises it. 0 for subjects that are not followed. */
 uint64_t bus_position(struct bus *bus, const char *subject);
+/* Another process has learned that a followed subject has come this far: the next connection is to find as much. */
+void bus_expect(struct bus *bus, const char *subject, uint64_t sequence);
 
 /* ---- receiving ---- */
 

@@ -58,7 +58,8 @@ struct bus {
     struct bus_listener *listeners[BUS_SUBSCRIPTIONS_MAX];
     size_t listener_count;
     struct bus_position positions[BUS_POSITIONS_MAX];
-    size_t position_count; /* never changes */
+    uint64_t expected[BUS_POSITIONS_MAX]; /* by bus_expect; apart, since what is confirmed may be in it already */
+    size_t position_count;                /* never changes */
 };
 
 enum bus_link_phase {

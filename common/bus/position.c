@@ -30,6 +30,17 @@ uint64_t bus_position(struct bus *bus, const char *subject)
     return sequence;
 }
 
+void bus_expect(struct bus *bus, const char *subject, uint64_t sequence)
+{
+    pthread_mutex_lock(&bus->mutex);
+    const struct bus_position *position = find(bus, subject);
+    if (position) {
+        uint64_t *expected = &bus->expected[position - bus->positions];
+        *expected = sequence > *expected ? sequence : *expected;
+    }
+    pthread_mutex_unlock(&bus->mutex);
+}
+
 void bus_position_raise(struct bus *bus, const char *subject, uint64_t sequence)
 {
     struct bus_position *position = find(bus, subject);
@@ -54,6 +65,7 @@ static bool set_positions(struct bus_link *link, const struct bus_position *foun
         bus->receiving++;
         for (size_t i = 0; i < bus->position_count; i++) {
             bus->positions[i].sequence = found[i].sequence;
+            bus->expected[i] = 0;
         }
     }
     pthread_mutex_unlock(&bus->mutex);
@@ -73,6 +85,11 @@ void bus_copy_positions(struct bus *bus, struct bus_position ret_positions[stati
 {
     pthread_mutex_lock(&bus->mutex);
     memcpy(ret_positions, bus->positions, sizeof(bus->positions));
+    for (size_t i = 0; i < bus->position_count; i++) {
+        if (bus->expected[i] > ret_positions[i].sequence) {
+            ret_positions[i].sequence = bus->expected[i];
+        }
+    }
     pthread_mutex_unlock(&bus->mutex);
 }
 
