@@ -7,7 +7,7 @@ VERSION := 0.1.0
 
 base_SOURCES := buffer.c clock.c config.c encoding.c error.c failpoint.c hashmap.c id.c log.c memory.c metrics.c queue.c text.c text_fold.c
 schema_SOURCES := check.c document.c email.c errors.c json_schema.c money.c print.c table.c
-http_SOURCES := check.c conditional.c connection.c cookies.c headers.c proxies.c receive.c request.c respond.c router.c server.c url.c worker.c
+http_SOURCES := check.c conditional.c connection.c cookies.c headers.c metrics.c proxies.c receive.c request.c respond.c router.c server.c url.c worker.c
 auth_SOURCES := cache.c cookie.c password.c token.c
 store_SOURCES := collection.c cursor.c page.c plan.c store.c value.c sqlite/committer.c sqlite/connection.c sqlite/driver.c sqlite/fact.c sqlite/lock.c sqlite/migrate.c sqlite/outbox.c sqlite/pool.c sqlite/read.c sqlite/remove.c sqlite/rows.c sqlite/transaction.c
 bus_SOURCES := bus.c handle.c link.c names.c position.c probe.c publish.c receive.c signal.c supervisor.c uri.c stan/connect.c stan/driver.c stan/position.c stan/publish.c stan/subscribe.c

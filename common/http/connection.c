@@ -46,6 +46,7 @@
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/http/internal.h"
+#include "common/http/metrics.h"
 
 enum phase { PHASE_IDLE, PHASE_RECEIVING, PHASE_HANDLING, PHASE_SENDING, PHASE_CUT };
 
@@ -199,6 +200,7 @@ static void connection_open(struct http_server *server, struct MHD_Connection *h
     server->connections = connection;
     pthread_mutex_unlock(&server->lock);
     *socket_context = connection;
+    http_metrics_connected();
 }
 
 /* With the lock held. */
@@ -235,6 +237,7 @@ static void connection_close(struct http_server *server, struct connection *conn
     }
     pthread_mutex_unlock(&server->lock);
     xfree(connection);
+    http_metrics_disconnected();
 }
 
 void connection_notify(void *context, struct MHD_Connection *handle, void **socket_context,

@@ -24,6 +24,7 @@
 #include "common/base/memory.h"
 #include "common/base/text.h"
 #include "common/http/internal.h"
+#include "common/http/metrics.h"
 
 enum {
     IO_THREADS = 2,
@@ -187,6 +188,7 @@ bool http_start(const struct http_config *config, struct http_server **ret_serve
 {
     CLEANUP(free_server) struct http_server *server = xcalloc(1, sizeof *server);
     server->config = *config;
+    http_metrics_init();
     connections_init(server);
     if (!prepare(server, error)) {
         return false;

@@ -15,6 +15,7 @@
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/http/internal.h"
+#include "common/http/metrics.h"
 
 enum {
     WORKERS_MAX = 256,
@@ -55,8 +56,10 @@ enum MHD_Result request_run(struct http_request *request)
 {
     log_set_context(request->id, request->trace);
     if (atomic_load(&request->server->is_given_up)) {
+        http_metrics_rejected(HTTP_REJECTED_STOPPING);
         http_respond_error(request, 503, NULL, "the server is stopping");
     } else if (has_waited_too_long(request)) {
+        http_metrics_rejected(HTTP_REJECTED_QUEUE_WAIT);
         http_respond_error(request, 503, NULL, "too many requests are waiting");
     } else if (parse_body(request)) {
         request->match.route->handler(request, request->server->config.context);
@@ -79,6 +82,7 @@ enum MHD_Result request_enqueue(struct http_request *request)
     atomic_fetch_add(&server->active, 1);
     if (!queue_push(server->queue, request)) {
         atomic_fetch_sub(&server->active, 1);
+        http_metrics_rejected(HTTP_REJECTED_QUEUE_FULL);
         http_respond_error(request, 503, NULL, "too many requests are waiting");
         (void)respond_deliver(request);
         MHD_resume_connection(handle);
@@ -92,6 +96,7 @@ static void *work(void *context)
     struct http_request *request = NULL;
     while ((request = queue_pop(server->queue, -1)) != NULL) {
         struct MHD_Connection *handle = request->handle;
+        http_metrics_waited(monotonic_us() - request->queued_us);
         /* If the answer is not taken, the I/O thread closes the connection when it finds none. */
         (void)request_run(request);
         atomic_fetch_sub(&server->active, 1);
