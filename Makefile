@@ -9,7 +9,7 @@ base_SOURCES := buffer.c clock.c config.c encoding.c error.c failpoint.c hashmap
 schema_SOURCES := check.c document.c email.c errors.c json_schema.c money.c print.c table.c
 http_SOURCES := check.c conditional.c connection.c cookies.c headers.c metrics.c proxies.c receive.c request.c respond.c router.c server.c url.c worker.c
 auth_SOURCES := cache.c cookie.c password.c token.c
-store_SOURCES := collection.c cursor.c page.c plan.c store.c value.c sqlite/committer.c sqlite/connection.c sqlite/driver.c sqlite/fact.c sqlite/lock.c sqlite/migrate.c sqlite/outbox.c sqlite/pool.c sqlite/read.c sqlite/remove.c sqlite/rows.c sqlite/transaction.c
+store_SOURCES := collection.c cursor.c metrics.c page.c plan.c store.c value.c sqlite/committer.c sqlite/connection.c sqlite/driver.c sqlite/fact.c sqlite/lock.c sqlite/migrate.c sqlite/outbox.c sqlite/pool.c sqlite/read.c sqlite/remove.c sqlite/rows.c sqlite/transaction.c
 bus_SOURCES := bus.c handle.c link.c names.c position.c probe.c publish.c receive.c signal.c supervisor.c uri.c stan/connect.c stan/driver.c stan/position.c stan/publish.c stan/subscribe.c
 events_SOURCES := apply.c arrival.c backlog.c catalogue.c dead_letter.c entities.c events.c held.c inbox.c listener.c \
   message.c relay.c shard.c signals.c snapshot.c thread.c verdict.c

@@ -11,6 +11,7 @@
 #include "common/base/id.h"
 #include "common/base/memory.h"
 #include "common/base/text.h"
+#include "common/store/metrics.h"
 #include "common/store/query.h"
 
 enum {
@@ -101,7 +102,8 @@ void store_close(struct store **store)
 
 bool store_ping(struct store *store, struct error *error)
 {
-    return store->driver->ping(store->state, error);
+    double started = metrics_clock();
+    return store_measured("ping", started, store->driver->ping(store->state, error), error);
 }
 
 static bool get(struct store *store, const struct collection *declared, enum store_key key, const char *text,
@@ -111,7 +113,9 @@ static bool get(struct store *store, const struct collection *declared, enum sto
     CLEANUP(free_pointer) void *entity = xcalloc(1, declared->table->size);
     struct record head = RECORD_INIT;
     bool found = false;
-    if (!store->driver->get(store->state, collection, key, text, &found, &head, entity, error)) {
+    double started = metrics_clock();
+    bool is_read = store->driver->get(store->state, collection, key, text, &found, &head, entity, error);
+    if (!store_measured("get", started, is_read, error)) {
         return false;
     }
     if (!found) {
@@ -197,7 +201,9 @@ enum store_result store_write(struct store *store, const struct collection *coll
     assert(fits);
     (void)fits;
     struct store_write_answer answer = {.unconfirmed = 0};
-    enum store_result result = store->driver->write(store->state, &request, &answer, error);
+    double started = metrics_clock();
+    enum store_result result =
+        store_measured_write("write", started, store->driver->write(store->state, &request, &answer, error));
     if (result != STORE_DONE) {
         explain(result, collection->name, &record->id, expected, error);
         return result;
@@ -213,8 +219,10 @@ enum store_result store_remove(struct store *store, const struct collection *col
                                uint64_t expected, struct error *error)
 {
     assert(id_is_set(id) && expected > 0 && expected <= INT64_MAX);
+    const struct store_collection *found = find_collection(store, collection);
+    double started = metrics_clock();
     enum store_result result =
-        store->driver->remove(store->state, find_collection(store, collection), id, expected, error);
+        store_measured_write("remove", started, store->driver->remove(store->state, found, id, expected, error));
     assert(result == STORE_DONE || result == STORE_CONFLICT_VERSION || result == STORE_UNAVAILABLE);
     explain(result, collection->name, id, expected, error);
     return result;
@@ -233,21 +241,25 @@ static void check_fact_name(const char *name)
 bool store_fact_get(struct store *store, const char *name, int64_t *ret_value, struct error *error)
 {
     check_fact_name(name);
-    return store->driver->fact_get(store->state, name, ret_value, error);
+    double started = metrics_clock();
+    return store_measured("fact_get", started, store->driver->fact_get(store->state, name, ret_value, error), error);
 }
 
 bool store_fact_raise(struct store *store, const char *name, int64_t value, struct error *error)
 {
     check_fact_name(name);
     assert(value >= 0);
-    return store->driver->fact_raise(store->state, name, value, error);
+    double started = metrics_clock();
+    return store_measured("fact_raise", started, store->driver->fact_raise(store->state, name, value, error), error);
 }
 
 bool store_fact_replace(struct store *store, const char *name, int64_t expected, int64_t value, bool *ret_replaced,
                         struct error *error)
 {
     check_fact_name(name);
-    return store->driver->fact_replace(store->state, name, expected, value, ret_replaced, error);
+    double started = metrics_clock();
+    bool done = store->driver->fact_replace(store->state, name, expected, value, ret_replaced, error);
+    return store_measured("fact_replace", started, done, error);
 }
 
 /* ---- the outbox ---- */
@@ -257,12 +269,16 @@ bool store_outbox_remove(struct store *store, const struct outbox_key *keys, siz
     for (size_t i = 0; i < count; i++) {
         (void)find_collection(store, keys[i].collection);
     }
-    return count == 0 || store->driver->outbox_remove(store->state, keys, count, error);
+    double started = metrics_clock();
+    return count == 0 || store_measured("outbox_remove", started,
+                                        store->driver->outbox_remove(store->state, keys, count, error), error);
 }
 
 bool store_outbox_count(struct store *store, uint64_t *ret_count, int64_t *ret_oldest, struct error *error)
 {
-    return store->driver->outbox_count(store->state, ret_count, ret_oldest, error);
+    double started = metrics_clock();
+    bool done = store->driver->outbox_count(store->state, ret_count, ret_oldest, error);
+    return store_measured("outbox_count", started, done, error);
 }
 
 /* ---- lists ---- */
@@ -274,7 +290,9 @@ bool store_list(struct store *store, const struct collection *collection, const 
     if (!store_plan_make(find_collection(store, collection), query, &plan, error)) {
         return false;
     }
-    return store_page_read(store->driver, store->state, &plan, query->limit, ret_page, error);
+    double started = metrics_clock();
+    bool done = store_page_read(store->driver, store->state, &plan, query->limit, ret_page, error);
+    return store_measured("list", started, done, error);
 }
 
 bool store_outbox_read(struct store *store, const struct outbox_query *query, struct outbox_page *ret_page,
@@ -285,6 +303,8 @@ bool store_outbox_read(struct store *store, const struct outbox_query *query, st
     if (query->collection) {
         (void)find_collection(store, query->collection);
     }
-    return store_outbox_page_read(store->driver, store->state, store->collections, store->collection_count, query,
-                                  ret_page, error);
+    double started = metrics_clock();
+    bool done = store_outbox_page_read(store->driver, store->state, store->collections, store->collection_count, query,
+                                       ret_page, error);
+    return store_measured("outbox_read", started, done, error);
 }
