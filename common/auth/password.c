@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "common/auth/auth.h"
+#include "common/auth/metrics.h"
 #include "common/base/failpoint.h"
 #include "common/base/text.h"
 
@@ -37,31 +38,36 @@ static void prepare(void)
     ready = sodium_init() >= 0 && sem_init(&free_cores, 0, (unsigned)count) == 0;
 }
 
-static bool enter(void)
+static bool enter(double *ret_started)
 {
     pthread_once(&once, prepare);
     if (!ready) {
         return false;
     }
+    *ret_started = metrics_clock();
+    auth_metrics_hash_waits();
     while (sem_wait(&free_cores) != 0 && errno == EINTR) {
     }
+    auth_metrics_hash_runs();
     return true;
 }
 
-static void leave(void)
+static void leave(double started)
 {
     sem_post(&free_cores);
+    auth_metrics_hash_ends(started);
 }
 
 bool auth_password_hash(const char *password, char ret_hash[static AUTH_PASSWORD_HASH_MAX], struct error *error)
 {
     char hash[AUTH_PASSWORD_HASH_MAX];
-    if (!enter()) {
+    double started = 0;
+    if (!enter(&started)) {
         return error_set(error, ERROR_INTERNAL, "libsodium does not start");
     }
     bool hashed = crypto_pwhash_str_alg(hash, password, strlen(password), PASSES, (size_t)MEMORY_KIB * KIB,
                                         crypto_pwhash_ALG_ARGON2ID13) == 0;
-    leave();
+    leave(started);
     if (!hashed) {
         return error_set(error, ERROR_UNAVAILABLE, "no memory to hash a password");
     }
@@ -72,12 +78,13 @@ bool auth_password_hash(const char *password, char ret_hash[static AUTH_PASSWORD
 bool auth_password_verify(const char *hash, const char *password)
 {
     char stored[AUTH_PASSWORD_HASH_MAX]; /* the library may read all of it */
-    if (!enter()) {
+    double started = 0;
+    if (!enter(&started)) {
         return false;
     }
     text_copy_cut(stored, sizeof(stored), hash == NULL ? nobody : hash);
     failpoint("auth.password.verify");
     bool matches = crypto_pwhash_str_verify(stored, password, strlen(password)) == 0;
-    leave();
+    leave(started);
     return matches && hash != NULL;
 }

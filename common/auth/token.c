@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "common/auth/cache.h"
+#include "common/auth/metrics.h"
 #include "common/base/memory.h"
 #include "common/base/text.h"
 
@@ -241,6 +242,7 @@ bool auth_token_verify(struct auth *auth, const char *token, struct http_identit
 
     struct auth_claims claims;
     bool cached = auth_cache_get(auth->cache, token, length, &claims);
+    auth_metrics_token(cached);
     if (!cached && !check_token(auth, token, length, &claims, error)) {
         return false;
     }

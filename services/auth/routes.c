@@ -7,6 +7,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/memory.h"
+#include "common/base/metrics.h"
 #include "common/base/text.h"
 #include "common/service/resource.h"
 #include "services/auth/limiter.h"
@@ -35,6 +36,10 @@ int64_t auth_token_lifetime(const void *own_settings)
 
 /* ---- the service's own state ---- */
 
+static struct metric_family refusals = {"turnstile_auth_rate_limited_requests_total",
+                                        "Requests that were answered 429, by what there was too much of.",
+                                        METRIC_COUNTER, .labels = {"attempt"}};
+
 struct auth_state {
     struct limiter *signups;          /* by address */
     struct limiter *account_failures; /* by e-mail */
@@ -54,6 +59,8 @@ bool auth_service_start(struct service *service, void **ret_state, struct error 
     state->signups = new_limiter(settings->signups_per_minute);
     state->account_failures = new_limiter(SIGNIN_FAILURES_PER_ACCOUNT);
     state->address_failures = new_limiter(SIGNIN_FAILURES_PER_ADDRESS);
+    (void)metric_with(&refusals, "password");
+    (void)metric_with(&refusals, "signup");
     *ret_state = state;
     return true;
 }
@@ -69,9 +76,10 @@ void auth_service_stop(void *opaque)
 
 /* ---- answers ---- */
 
-static void respond_too_many(struct http_request *request, int64_t retry_after_s)
+static void respond_too_many(struct http_request *request, const char *what, int64_t retry_after_s)
 {
     char seconds[24];
+    metric_add(metric_with(&refusals, what), 1);
     snprintf(seconds, sizeof(seconds), "%lld", (long long)retry_after_s);
     http_set_header(request, "Retry-After", seconds);
     http_respond_error(request, 429, NULL, "too many attempts, try again later");
@@ -86,7 +94,7 @@ static bool may_try_password(struct http_request *request, struct auth_state *st
         limiter_allows(state->address_failures, address, &retry_after_s)) {
         return true;
     }
-    respond_too_many(request, retry_after_s);
+    respond_too_many(request, "password", retry_after_s);
     return false;
 }
 
@@ -201,7 +209,7 @@ static void sign_up(struct http_request *request, void *context)
     limiter_address_key(http_client_address(request), address);
     int64_t retry_after_s = 0;
     if (!limiter_take(state->signups, address, &retry_after_s)) {
-        respond_too_many(request, retry_after_s);
+        respond_too_many(request, "signup", retry_after_s);
         return;
     }
     struct id id;
