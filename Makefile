@@ -13,7 +13,7 @@ store_SOURCES := collection.c cursor.c metrics.c page.c plan.c store.c value.c s
 bus_SOURCES := bus.c handle.c link.c names.c position.c probe.c publish.c receive.c signal.c supervisor.c uri.c stan/connect.c stan/driver.c stan/position.c stan/publish.c stan/subscribe.c
 events_SOURCES := apply.c arrival.c backlog.c catalogue.c dead_letter.c entities.c events.c held.c inbox.c listener.c \
   message.c relay.c shard.c signals.c snapshot.c thread.c verdict.c
-service_SOURCES := health.c resource.c service.c settings.c signals.c
+service_SOURCES := health.c metrics.c process.c resource.c service.c settings.c signals.c
 MODULES := base schema http auth store bus events service
 
 SERVICES := auth tickets orders

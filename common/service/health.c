@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Tells a supervisor whether the process lives, and a load balancer whether to send it requests. */
+ * Tells a supervisor whether the process lives, a load balancer whether to send it requests, and Prometheus its
+ * numbers.
 #include "common/service/health.h"
 
 #include <assert.h>
 
 #include "common/base/log.h"
+#include "common/service/metrics.h"
 
 enum {
     HEALTH_BODY_MAX = 256,
@@ -47,6 +49,7 @@ static void get_readyz(struct http_request *request, void *context)
 static const struct route routes[] = {
     {.method = "GET", .path = "/healthz", .on_io_thread = true, .handler = get_healthz},
     {.method = "GET", .path = "/readyz", .handler = get_readyz},
+    {.method = "GET", .path = "/metrics", .on_io_thread = true, .handler = service_metrics_get},
 };
 
 void health_routes(const struct route *own, struct route ret_routes[static SERVICE_ROUTES_MAX])

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * GET /healthz and GET /readyz. */
+ * GET /healthz, GET /readyz and GET /metrics. */
 #ifndef TURNSTILE_SERVICE_HEALTH_H
 #define TURNSTILE_SERVICE_HEALTH_H
 
 #include "common/service/service.h"
 
-/* The service's routes and those of its health, NULL-terminated. */
+/* The service's routes and these, NULL-terminated. */
 void health_routes(const struct route *own, struct route ret_routes[static SERVICE_ROUTES_MAX]);
 
 #endif

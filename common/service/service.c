@@ -13,6 +13,7 @@
 #include "common/base/memory.h"
 #include "common/base/text.h"
 #include "common/service/health.h"
+#include "common/service/metrics.h"
 #include "common/service/settings.h"
 #include "common/service/signals.h"
 
@@ -118,6 +119,7 @@ static bool start_http(struct service *service, struct route *routes, struct err
         .authenticate = auth_authenticate,
         .authenticate_context = service->auth,
         .session_cookie = service->settings.session_cookie,
+        .observer = service_metrics_answered,
         .no_store = service->definition->no_store,
         .context = service,
     };
@@ -157,6 +159,7 @@ static void stop(struct service *service)
         pthread_detach(watchdog);
     }
     int64_t stopping_since = clock_monotonic(NULL);
+    service_metrics_stop(service->metrics);
     http_stop(&service->http, SERVICE_STOP_HTTP_MS);
     if (service->events != NULL) {
         events_close(&service->events, time_for_events(stopping_since));
@@ -166,6 +169,7 @@ static void stop(struct service *service)
         service->definition->stop(service->state);
     }
     auth_free(&service->auth);
+    service_metrics_free(&service->metrics);
     store_close(&service->store);
     id_source_free(&service->ids);
 }
@@ -188,6 +192,7 @@ static int start_wait_stop(struct service *service)
     struct error error = ERROR_INIT;
     int status = 0;
     if (signals_new(&signals, &error) && start(service, routes, &error)) {
+        service->metrics = service_metrics_start(service);
         log_info("%s %s listening on %s:%u", service->definition->name, TURNSTILE_VERSION,
                  service->settings.listen_address, (unsigned)http_port(service->http));
         signals_wait(signals);

@@ -69,6 +69,7 @@ struct service {
     struct auth *auth;
     struct events *events; /* NULL if it does not use the bus */
     struct http_server *http;
+    struct service_metrics *metrics;
     void *state; /* what definition->start made */
     atomic_bool stopping;
 };
