@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Tells a supervisor whether the process lives, a load balancer whether to send it requests, and Prometheus its
- * numbers.
+ * Tells a supervisor whether the process lives, and a load balancer whether to send it requests; its routes and that of
+ * the metrics are those that all services have. */
 #include "common/service/health.h"
 
 #include <assert.h>
