@@ -20,7 +20,7 @@ enum {
     IN_FLIGHT_MAX = 1024,
 };
 
-static const struct bus_driver *const drivers[] = {&bus_driver_stan};
+static const struct bus_driver *const drivers[] = {&bus_driver_stan, &bus_driver_jetstream};
 
 /* Of the scheme that the text begins with; NULL if there is none such. */
 static const struct bus_driver *driver_of(const char *text)

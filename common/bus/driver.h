@@ -132,12 +132,15 @@ struct bus_driver {
     /* Begins the ack wait anew. Best effort. NULL where the engine cannot. */
     void (*extend)(void *connection, const struct delivery *delivery);
     void (*signal)(void *connection, const char *topic, const void *data, size_t length);
+    /* What there is to do by the clock: called about once a second. May be NULL. */
+    void (*tend)(void *connection);
 
     /* Any thread, also when the connection is gone. */
     void (*message_free)(void *message);
 };
 
 extern const struct bus_driver bus_driver_stan;
+extern const struct bus_driver bus_driver_jetstream;
 
 /* ---- what drivers call, from any thread ---- */
 

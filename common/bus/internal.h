@@ -18,6 +18,7 @@ enum {
     BUS_COMPLAINT_INTERVAL_MS = 10000, /* the same line is not logged again within this */
     BUS_COMPLAINTS = 8,                /* lines that are remembered for that */
     BUS_SUBSCRIBE_RETRY_MS = 5000,     /* after the server refused a subscription */
+    BUS_TEND_MS = 1000,                /* between two calls of a driver's `tend` */
     BUS_LINKS_ABANDONED_MAX = 3,       /* hanging threads that are tolerated before no more are started */
 };
 
@@ -99,6 +100,7 @@ struct bus_link {
     void *connection;
     struct bus_link_row subscriptions[BUS_SUBSCRIPTIONS_MAX];
     struct bus_link_row listeners[BUS_SUBSCRIPTIONS_MAX];
+    int64_t tend_at; /* monotonic ms; when the driver's `tend` is due */
 };
 
 struct bus_signal_item {

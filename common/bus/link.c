@@ -319,6 +319,19 @@ static bool find_positions(struct bus_link *link)
     return answered;
 }
 
+static bool is_to_tend(const struct bus_link *link)
+{
+    return link->bus->driver->tend && link->tend_at <= clock_monotonic(NULL);
+}
+
+static void tend(struct bus_link *link)
+{
+    set_busy(link);
+    link->bus->driver->tend(link->connection);
+    set_free(link);
+    link->tend_at = clock_monotonic(NULL) + BUS_TEND_MS;
+}
+
 static void serve(struct bus_link *link)
 {
     struct bus *bus = link->bus;
@@ -334,6 +347,10 @@ static void serve(struct bus_link *link)
             pthread_mutex_unlock(&bus->mutex);
             subscribe_all(link);
             pthread_mutex_lock(&bus->mutex);
+        } else if (is_to_tend(link)) {
+            pthread_mutex_unlock(&bus->mutex);
+            tend(link);
+            pthread_mutex_lock(&bus->mutex);
         } else if (link->queue) {
             struct bus_item *queue = take_queue(link);
             pthread_mutex_unlock(&bus->mutex);
@@ -345,7 +362,7 @@ static void serve(struct bus_link *link)
             link->phase = BUS_LINK_UP;
             pthread_cond_signal(&bus->supervise);
         } else {
-            wait_for_work(link, next);
+            wait_for_work(link, bus->driver->tend && link->tend_at < next ? link->tend_at : next);
         }
     }
     pthread_mutex_unlock(&bus->mutex);

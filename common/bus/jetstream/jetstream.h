@@ -5,8 +5,9 @@
  * All subjects are in one stream; each subscription has a consumer of its own in it, which pushes to a subject that the
  * members of its group share. Of libnats only plain NATS is used: JetStream's interface are requests and JSON answers,
  * acknowledgements are messages, and what libnats puts around them would be in the way: its subscriptions delete
- * consumers that others still use, its acknowledgements need a subscription that lives, its publishing blocks at a limit
- * of its own, and its structures drop the settings that are newer than they are when a configuration is sent back. */
+ * consumers that others still use, its acknowledgements need a subscription that lives, its publishing blocks at a
+ * limit of its own, and its structures drop the settings that are newer than they are when a configuration is sent
+ * back. */
 #ifndef TURNSTILE_BUS_JETSTREAM_JETSTREAM_H
 #define TURNSTILE_BUS_JETSTREAM_JETSTREAM_H
 
@@ -44,9 +45,9 @@ struct jetstream_connection {
     char *stream_text;    /* what the server said of the stream; NULL: there is none, as far as is known */
     struct json subjects; /* those of the stream, in stream_text */
     uint64_t first_sequence;
-    int64_t look_at;              /* monotonic ms; the stream is not looked at again before */
-    int64_t ensure_at;            /* the same for adding a subject, after that failed with `ensure_error` */
-    struct error ensure_error;    /* */
+    int64_t look_at;   /* monotonic ms; the stream is not looked at again before */
+    int64_t ensure_at; /* the same for adding a subject, after that failed with `ensure_error` */
+    struct error ensure_error;
     struct jetstream_outgoing *outgoing;
     natsSubscription *confirmations;
 
@@ -67,8 +68,8 @@ struct jetstream_connection {
 /* request.c */
 /* What libnats says of the last failure on this thread. */
 const char *jetstream_last_error(natsStatus status);
-/* Puts into words why `status` came back from `what`, which is "cannot publish" or the like; false. ERROR_UNAVAILABLE if
- * the connection is no good any more, else ERROR_CONFLICT. */
+/* Puts into words why `status` came back from `what`, which is "cannot publish" or the like; false. ERROR_UNAVAILABLE
+ * if the connection is no good any more, else ERROR_CONFLICT. */
 bool jetstream_fail(struct error *error, natsStatus status, const char *what);
 /* Asks JetStream, "STREAM.INFO.turnstile" or the like. Caller frees *ret_text with xfree; *ret_answer is a piece of it.
  * False: no answer, or a refusal, whose number is in *ret_code (else 0), which may be NULL. Errors as above. */
