@@ -355,6 +355,54 @@ static void fields_and_indexes_are_added_and_what_is_undeclared_is_dropped(void 
     store_close(&store);
 }
 
+static void require_changed(struct store *store, uint64_t number, uint64_t version, int64_t changed)
+{
+    struct record head = RECORD_INIT;
+    struct id id = fixture_id(number);
+    struct error error = ERROR_INIT;
+    assert_true(store_get(store, &old_items, &id, &head, NULL, &error));
+    assert_int_equal(head.version, version);
+    assert_int_equal(head.changed, changed);
+}
+
+/* The statements are those of the first release, whose instances know nothing of the column and may still run. */
+static void a_file_without_times_of_change_gets_them_and_serves_the_first_release(void **state UNUSED)
+{
+    CLEANUP(free_pointer) char *uri = sqlite_uri();
+    char words[WORDS_MAX];
+    struct store *store = open_old(uri);
+    write_old(store, 1, 5);
+    store_close(&store);
+    run_raw(uri, "ALTER TABLE items DROP COLUMN changed");
+    store = open_old(uri);
+    require_changed(store, 1, 1, 0);
+    run_raw(uri, "INSERT INTO items (id, version, epoch, writer, claim, title, price) VALUES"
+                 " ('000000000000000000000002', 1, 0, 'older', NULL, 'old', 6)");
+    require_changed(store, 2, 1, 0);
+    int64_t before = clock_now(NULL);
+    struct old_item item = {.title = "new", .price = 7};
+    struct record record = fixture_record(1);
+    struct error error = ERROR_INIT;
+    record.version = 2;
+    assert_int_equal(store_write(store, &old_items, 1, &record, &item, NULL, &error), STORE_DONE);
+    assert_true(store_get(store, &old_items, &record.id, &record, NULL, &error));
+    int64_t changed = record.changed;
+    assert_in_range(changed, before, clock_now(NULL));
+    run_raw(uri, "UPDATE items SET version = 3, epoch = 0, writer = 'older', title = 'old', price = 8"
+                 " WHERE id = '000000000000000000000001'");
+    require_changed(store, 1, 3, changed);
+    write_old(store, 3, 9);
+    struct query query = {.limit = 10, .changed_since = INT64_MAX};
+    struct page page = PAGE_INIT;
+    assert_true(store_list(store, &old_items, &query, &page, &error));
+    assert_int_equal(page.count, 1); /* nobody knows when */
+    assert_string_equal(page.heads[0].id.hex, fixture_id(2).hex);
+    page_done(&page);
+    store_close(&store);
+    ask_raw(uri, "PRAGMA user_version", words);
+    assert_string_equal(words, "[1]");
+}
+
 static void opening_what_is_up_to_date_writes_nothing(void **state UNUSED)
 {
     CLEANUP(free_pointer) char *uri = sqlite_uri();
@@ -420,6 +468,7 @@ static void lists_read_along_their_index_and_sort_nothing(void **state UNUSED)
     store_collection_init(&collection, &items, 0);
     struct id owner = fixture_id(7);
     const struct query queries[] = {
+        {.index = NULL},
         {.index = "by_id"},
         {.index = "by_title"},
         {.index = "by_price", .conditions = {{.compare = QUERY_AT_LEAST, .field = "price", .number = 1}}},
@@ -779,6 +828,103 @@ static void a_lost_commit_of_two_versions_is_found_by_the_later_one(void **state
     child_join(child_start(lose_every_answer, uri, 0));
 }
 
+enum {
+    FACT_THREADS = 8,
+    FACT_ROUNDS = 20,
+};
+
+/* What none of these changes leaves behind tells who made it: the record is away again, and the number may have been
+ * there before. Whoever is told wrongly what became of its own finds it here. */
+static void *come_and_go(void *context)
+{
+    struct counting *counting = context;
+    struct item item = fixture_item("comes and goes", 1);
+    for (int done = 0; done < FACT_ROUNDS; done++) {
+        struct error error = ERROR_INIT;
+        struct record record = fixture_record(counting->number), head = RECORD_INIT;
+        CHILD_REQUIRE(fixture_write(counting->store, 0, &record, &item, "event") == STORE_DONE);
+        CHILD_REQUIRE(store_get(counting->store, &items, &record.id, &head, NULL, &error));
+        CHILD_REQUIRE(fixture_write(counting->store, 1, &record, &item, "event") == STORE_DONE);
+        CHILD_REQUIRE(store_remove(counting->store, &items, &record.id, 2, &error) == STORE_DONE);
+        CHILD_REQUIRE(!store_get(counting->store, &items, &record.id, &head, NULL, &error));
+        CHILD_REQUIRE(error.code == ERROR_NOT_FOUND);
+        for (bool replaced = false; !replaced;) {
+            int64_t value = 0;
+            CHILD_REQUIRE(store_fact_get(counting->store, "counter", &value, &error));
+            CHILD_REQUIRE(store_fact_replace(counting->store, "counter", value, value + 1, &replaced, &error));
+        }
+        CLEANUP(free_pointer) char *own = xasprintf("thread-%d", (int)counting->number);
+        for (int64_t value = 0; value < 2; value++) {
+            bool replaced = false;
+            CHILD_REQUIRE(store_fact_replace(counting->store, own, value, 1 - value, &replaced, &error) && replaced);
+        }
+    }
+    return NULL;
+}
+
+/* Each in a transaction of its own, whose commit is lost. Nothing else runs that could ask for the failpoint. */
+static void lose_each_commit(const char *uri, int number)
+{
+    const char *lost = number ? "store.commit=fail:1" : "store.after_commit=fail:1";
+    struct store *store = open_with_failpoints(uri, "");
+    struct item item = fixture_item("lost", 1);
+    struct record record = fixture_record(1), head = RECORD_INIT;
+    struct error error = ERROR_INIT;
+    int64_t value = 0;
+    for (int64_t i = 0; i < 4; i++) { /* there and back again */
+        bool replaced = false;
+        CHILD_REQUIRE(failpoint_configure(lost, &error));
+        CHILD_REQUIRE(store_fact_replace(store, "fact", i % 2, 1 - i % 2, &replaced, &error) && replaced);
+        CHILD_REQUIRE(store_fact_get(store, "fact", &value, &error) && value == 1 - i % 2);
+        CHILD_REQUIRE(failpoint_configure(lost, &error));
+        CHILD_REQUIRE(store_fact_replace(store, "fact", 7, 8, &replaced, &error) && !replaced);
+        CHILD_REQUIRE(failpoint_configure(lost, &error));
+        CHILD_REQUIRE(store_fact_raise(store, "raised", i + 5, &error));
+        CHILD_REQUIRE(store_fact_get(store, "raised", &value, &error) && value == i + 5);
+        CHILD_REQUIRE(fixture_write(store, 0, &record, &item, "event") == STORE_DONE);
+        CHILD_REQUIRE(failpoint_configure(lost, &error));
+        CHILD_REQUIRE(store_remove(store, &items, &record.id, 1, &error) == STORE_DONE);
+        CHILD_REQUIRE(!store_get(store, &items, &record.id, &head, NULL, &error) && error.code == ERROR_NOT_FOUND);
+    }
+    store_close(&store);
+}
+
+static void a_lost_commit_of_a_fact_or_a_removal_is_found_by_its_mark(void **state UNUSED)
+{
+    for (int number = 0; number < 2; number++) {
+        CLEANUP(free_pointer) char *uri = sqlite_uri();
+        child_join(child_start(lose_each_commit, uri, number));
+    }
+}
+
+static void lose_commits_of_facts(const char *uri, int number)
+{
+    struct store *store = open_with_failpoints(uri, number ? "store.commit=fail:1" : "store.after_commit=fail");
+    pthread_t threads[FACT_THREADS];
+    struct counting countings[FACT_THREADS];
+    for (size_t i = 0; i < FACT_THREADS; i++) {
+        countings[i] = (struct counting){.store = store, .number = i};
+        CHILD_REQUIRE(pthread_create(&threads[i], NULL, come_and_go, &countings[i]) == 0);
+    }
+    for (size_t i = 0; i < FACT_THREADS; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    uint64_t count = 0;
+    int64_t value = 0, oldest = 0;
+    struct error error = ERROR_INIT;
+    CHILD_REQUIRE(store_fact_get(store, "counter", &value, &error) && value == (int64_t)FACT_THREADS * FACT_ROUNDS);
+    CHILD_REQUIRE(store_outbox_count(store, &count, &oldest, &error) && count == 0);
+    store_close(&store);
+}
+
+static void lost_commits_of_many_facts_and_removals_mislead_nobody(void **state UNUSED)
+{
+    for (int number = 0; number < 2; number++) {
+        CLEANUP(free_pointer) char *uri = sqlite_uri();
+        child_join(child_start(lose_commits_of_facts, uri, number));
+    }
+}
+
 static void lose_one_commit(const char *uri, int number UNUSED)
 {
     struct store *store = open_with_failpoints(uri, "store.commit=fail:1");
@@ -887,6 +1033,7 @@ int main(void)
         cmocka_unit_test(names_that_sqlite_takes_for_something_else_are_files),
         cmocka_unit_test(synchronous_is_full_and_the_journal_a_log),
         cmocka_unit_test(fields_and_indexes_are_added_and_what_is_undeclared_is_dropped),
+        cmocka_unit_test(a_file_without_times_of_change_gets_them_and_serves_the_first_release),
         cmocka_unit_test(opening_what_is_up_to_date_writes_nothing),
         cmocka_unit_test(lists_read_along_their_index_and_sort_nothing),
         cmocka_unit_test(the_log_does_not_grow_while_lists_are_read),
@@ -896,6 +1043,8 @@ int main(void)
         cmocka_unit_test(a_write_that_fails_before_its_commit_leaves_nothing),
         cmocka_unit_test(a_commit_whose_answer_is_lost_is_found_by_its_token),
         cmocka_unit_test(a_lost_commit_of_two_versions_is_found_by_the_later_one),
+        cmocka_unit_test(a_lost_commit_of_a_fact_or_a_removal_is_found_by_its_mark),
+        cmocka_unit_test(lost_commits_of_many_facts_and_removals_mislead_nobody),
         cmocka_unit_test(a_commit_that_failed_once_is_repeated),
         cmocka_unit_test(a_commit_that_fails_for_good_has_an_unknown_outcome),
         cmocka_unit_test(a_process_that_is_stopped_in_its_turn_stops_writes_only),

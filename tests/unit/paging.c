@@ -267,6 +267,33 @@ static void cursors_of_other_lists_are_refused(void **state UNUSED)
     assert_refused(&other_collection, "by_other", 0, text);
 }
 
+static void cursors_by_id_are_of_no_index_and_the_other_way_round(void **state UNUSED)
+{
+    const struct query by_id = {.index = NULL, .limit = 1};
+    CLEANUP(store_plan_done) struct store_plan plan = STORE_PLAN_INIT;
+    struct error error = ERROR_INIT;
+    assert_true(store_plan_make(&collection, &by_id, &plan, &error));
+    const struct sample sample = full_sample();
+    const struct record head = {.id = make_id(0xabcdef)};
+    char text[STORE_CURSOR_MAX];
+    store_cursor_print(&collection, plan.scan.index, 0, &head, &sample, text);
+    for (size_t i = 0; indexes[i].name != NULL; i++) {
+        const struct store_index *index = index_of(&collection, indexes[i].name);
+        for (size_t skip = 0; skip <= index->field_count; skip++) {
+            char of_index[STORE_CURSOR_MAX];
+            assert_refused(&collection, index->name, skip, text);
+            store_cursor_print(&collection, index, skip, &head, &sample, of_index);
+            CLEANUP(store_cursor_done) struct store_cursor cursor = {.value_count = 0};
+            assert_false(store_cursor_parse(&collection, plan.scan.index, 0, of_index, &cursor, &error));
+            assert_int_equal(error.code, ERROR_INVALID);
+        }
+    }
+    CLEANUP(store_cursor_done) struct store_cursor cursor = {.value_count = 99};
+    assert_true(store_cursor_parse(&collection, plan.scan.index, 0, text, &cursor, &error));
+    assert_int_equal(cursor.value_count, 0);
+    assert_true(id_equal(&cursor.id, &head.id));
+}
+
 static void cursors_that_are_cut_or_longer_are_refused(void **state UNUSED)
 {
     const struct sample sample = full_sample();
@@ -489,9 +516,15 @@ static void pages_bring_each_record_once_and_in_order(void **state UNUSED)
         {{.index = "by_status", .conditions = {{QUERY_EQUAL, "status", NULL, 2}, {QUERY_EQUAL, "price", NULL, 2}}}, 3},
         {{.index = "by_status", .conditions = {{QUERY_AT_LEAST, "price", NULL, 2}}}, 18},
         {{.index = "by_status", .conditions = {{QUERY_CONTAINS, "title", "ODD", 0}}}, 18},
+        {{.index = NULL}, 36},
+        {{.index = NULL, .conditions = {{QUERY_EQUAL, "status", NULL, 1}, {QUERY_AT_LEAST, "price", NULL, 2}}}, 6},
+        {{.index = NULL, .changed_since = 30}, 7}, /* and one of which it is not known */
+        {{.index = "by_number", .changed_since = 30}, 7},
+        {{.index = "by_status", .changed_since = 31, .conditions = {{QUERY_EQUAL, "status", NULL, 1}}}, 2},
     };
     for (unsigned i = 0; i < 36; i++) {
         add_record(i % 2 ? "odd" : "even", (int32_t)(i % 3), i / 3 % 4);
+        engine.heads[i].changed = i;
     }
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         for (size_t limit = 1; limit <= 37; limit += limit < 4 ? 1 : 11) {
@@ -592,6 +625,29 @@ static void a_filtered_page_looks_for_one_more_that_passes(void **state UNUSED)
     assert_int_equal(engine.visited, 31);
 }
 
+static void what_was_not_changed_since_counts_as_looked_at(void **state UNUSED)
+{
+    const struct query query = {.index = NULL, .limit = 2, .changed_since = 5};
+    struct error error = ERROR_INIT;
+    for (size_t i = 0; i < STORE_SCAN_MAX + 1; i++) {
+        add_record("x", 1, 1);
+        engine.heads[i].changed = i == 3 || i == 7 ? 5 : 4;
+    }
+    CLEANUP(page_done) struct page page = PAGE_INIT;
+    assert_true(list(&query, &page, &error));
+    assert_int_equal(page.count, 2);
+    assert_int_equal(page.heads[1].changed, 5);
+    assert_int_equal(engine.limit, STORE_SCAN_MAX + 1);
+    assert_true(page.more);
+    struct query behind = query;
+    behind.after = page.next;
+    CLEANUP(page_done) struct page last = PAGE_INIT;
+    assert_true(list(&behind, &last, &error));
+    assert_int_equal(engine.visited, 1); /* the one that the first page could not look at */
+    assert_int_equal(last.count, 0);
+    assert_false(last.more);
+}
+
 static void a_filtered_page_ends_where_it_may_look_no_further(void **state UNUSED)
 {
     CLEANUP(page_done) struct page all = PAGE_INIT;
@@ -634,6 +690,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cursors_come_back_as_they_went_for_every_type),
         cmocka_unit_test(cursors_of_other_lists_are_refused),
+        cmocka_unit_test(cursors_by_id_are_of_no_index_and_the_other_way_round),
         cmocka_unit_test(cursors_that_are_cut_or_longer_are_refused),
         cmocka_unit_test(cursors_with_anything_wrong_inside_are_refused),
         cmocka_unit_test(cursors_with_texts_that_do_not_fit_are_refused),
@@ -645,6 +702,7 @@ int main(void)
         cmocka_unit_test_setup(a_cursor_of_other_bounds_leads_to_what_is_behind_it, setup),
         cmocka_unit_test_setup(a_page_has_more_only_if_there_is_a_record_behind_it, setup),
         cmocka_unit_test_setup(a_filtered_page_looks_for_one_more_that_passes, setup),
+        cmocka_unit_test_setup(what_was_not_changed_since_counts_as_looked_at, setup),
         cmocka_unit_test_setup(a_filtered_page_ends_where_it_may_look_no_further, setup),
         cmocka_unit_test_setup(a_scan_that_fails_leaves_the_page_alone, setup),
     };

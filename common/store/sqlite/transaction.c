@@ -275,41 +275,50 @@ enum transaction_outcome transaction_run(struct committer *committer, struct tas
     return outcome;
 }
 
+static bool find_mark(struct committer *committer, bool *ret_found, struct error *error)
+{
+    int64_t mark = 0;
+    if (!connection_number(committer->writer, "SELECT \"value\" FROM \"store_meta\" WHERE \"key\" = 'mark'", &mark,
+                           error)) {
+        return false;
+    }
+    *ret_found = mark == committer->mark;
+    return true;
+}
+
+static bool find_writer(struct committer *committer, const struct store_write_request *request, bool *ret_found,
+                        struct error *error)
+{
+    const struct rows_texts *texts = &committer->texts[request->collection->position];
+    CLEANUP(statement_done) sqlite3_stmt *statement = connection_statement(committer->writer, texts->look, error);
+    if (!statement) {
+        return false;
+    }
+    statement_bind_text(statement, 1, request->record->id.hex);
+    bool row = false;
+    if (!statement_step(committer->writer, statement, &row, error)) {
+        return false;
+    }
+    const char *writer = row ? (const char *)sqlite3_column_text(statement, LOOK_WRITER) : NULL;
+    *ret_found = writer && text_equal(writer, request->writer);
+    return true;
+}
+
 bool transaction_settle(struct committer *committer, struct task *const *tasks, size_t count, bool ping,
                         bool *ret_committed, struct error *error)
 {
-    bool changed = false;
     if (is_marked(tasks, count)) {
-        int64_t mark = 0;
-        if (!connection_number(committer->writer, "SELECT \"value\" FROM \"store_meta\" WHERE \"key\" = 'mark'", &mark,
-                               error)) {
-            return false;
-        }
-        *ret_committed = mark == committer->mark;
-        return true;
+        return find_mark(committer, ret_committed, error);
     }
     /* The last write of the transaction is still as it left it, since nobody else had a turn. */
+    bool repeatable = ping;
     for (size_t i = count; i-- > 0;) {
-        const struct store_write_request *request = tasks[i]->write;
-        changed = changed || tasks[i]->result == STORE_DONE;
-        if (!request || tasks[i]->result != STORE_DONE) {
-            continue;
+        if (tasks[i]->kind == TASK_WRITE && tasks[i]->result == STORE_DONE) {
+            return find_writer(committer, tasks[i]->write, ret_committed, error);
         }
-        const struct rows_texts *texts = &committer->texts[request->collection->position];
-        CLEANUP(statement_done) sqlite3_stmt *statement = connection_statement(committer->writer, texts->look, error);
-        if (!statement) {
-            return false;
-        }
-        statement_bind_text(statement, 1, request->record->id.hex);
-        bool row = false;
-        if (!statement_step(committer->writer, statement, &row, error)) {
-            return false;
-        }
-        const char *writer = row ? (const char *)sqlite3_column_text(statement, LOOK_WRITER) : NULL;
-        *ret_committed = writer && text_equal(writer, request->writer);
-        return true;
+        repeatable = repeatable || tasks[i]->kind == TASK_OUTBOX_REMOVE;
     }
     /* Nothing to lose; or pings and removals of the outbox's entries only, which can be repeated. */
-    *ret_committed = !changed && !ping;
+    *ret_committed = !repeatable;
     return true;
 }
