@@ -11,9 +11,9 @@ http_SOURCES := check.c conditional.c connection.c cookies.c headers.c metrics.c
 auth_SOURCES := cache.c cookie.c metrics.c password.c token.c
 store_SOURCES := collection.c cursor.c metrics.c page.c plan.c store.c value.c sqlite/committer.c sqlite/connection.c sqlite/driver.c sqlite/fact.c sqlite/lock.c sqlite/migrate.c sqlite/outbox.c sqlite/pool.c sqlite/read.c sqlite/remove.c sqlite/rows.c sqlite/transaction.c
 bus_SOURCES := bus.c handle.c link.c names.c position.c probe.c publish.c receive.c signal.c supervisor.c uri.c stan/connect.c stan/driver.c stan/position.c stan/publish.c stan/subscribe.c jetstream/connect.c jetstream/consumer.c jetstream/driver.c jetstream/json.c jetstream/publish.c jetstream/receive.c jetstream/request.c jetstream/signal.c jetstream/stream.c
-events_SOURCES := answering.c apply.c arrival.c asking.c audit.c backlog.c catalogue.c dead_letter.c entities.c epoch.c events.c \
-  held.c history.c inbox.c listener.c message.c refresh.c relay.c republish.c shard.c signals.c snapshot.c \
-  thread.c upkeep.c verdict.c wish.c
+events_SOURCES := answering.c apply.c arrival.c asking.c audit.c backlog.c catalogue.c dead_letter.c entities.c \
+  epoch.c events.c held.c history.c inbox.c listener.c message.c metrics.c refresh.c relay.c \
+  republish.c shard.c signals.c snapshot.c thread.c upkeep.c verdict.c wish.c
 service_SOURCES := health.c metrics.c process.c resource.c service.c settings.c signals.c
 MODULES := base schema http auth store bus events service
 
@@ -37,7 +37,7 @@ auth_user_WITH := services/auth/user.c
 eventctl_indent_WITH := tools/eventctl/indent.c
 eventctl_options_WITH := tools/eventctl/connection.c tools/eventctl/listen_options.c tools/eventctl/moment.c tools/eventctl/options.c tools/eventctl/signals.c
 CONTRACT_TESTS := bus bus_outage bus_stan store store_facts store_list store_processes store_removal store_sqlite http_limits http_server http_stop events
-events_WITH := tests/contract/events_fixture.c tests/contract/bus_server.c
+events_WITH := tests/contract/events_fixture.c tests/contract/bus_server.c tests/contract/bus_server_stan.c
 http_limits_WITH := tests/contract/http_fixture.c
 http_server_WITH := tests/contract/http_fixture.c
 http_stop_WITH := tests/contract/http_fixture.c
@@ -47,7 +47,7 @@ store_list_WITH := tests/contract/store_fixture.c
 store_processes_WITH := tests/contract/store_fixture.c
 store_removal_WITH := tests/contract/store_fixture.c
 store_sqlite_WITH := tests/contract/store_fixture.c
-bus_WITH := tests/contract/bus_fixture.c tests/contract/bus_server.c
+bus_WITH := tests/contract/bus_fixture.c tests/contract/bus_server.c tests/contract/bus_server_stan.c
 bus_outage_WITH := $(bus_WITH)
 bus_stan_WITH := $(bus_WITH)
 
@@ -55,6 +55,9 @@ bus_stan_WITH := $(bus_WITH)
 # <name>_ENGINES := TEST_STORE=sqlite,TEST_BUS=stan
 STORE_ENGINES := TEST_STORE=sqlite
 store_ENGINES := $(STORE_ENGINES)
+BUS_ENGINES := TEST_BUS=stan TEST_BUS=jetstream
+bus_ENGINES := $(BUS_ENGINES)
+bus_outage_ENGINES := $(BUS_ENGINES)
 store_facts_ENGINES := $(STORE_ENGINES)
 store_list_ENGINES := $(STORE_ENGINES)
 store_processes_ENGINES := $(STORE_ENGINES)

@@ -66,6 +66,7 @@ struct relay {
     int64_t retry_at; /* nothing is published before this moment */
     int64_t sweep_at;
     bool was_swept; /* once, at least */
+    bool is_held;   /* nothing is to be published now */
     bool is_stopping;
     bool is_flushing; /* the remover ends when there is nothing left */
 };
@@ -196,7 +197,7 @@ static void publish(struct relay *relay, struct backlog_record *record)
 
 static bool may_publish(const struct relay *relay)
 {
-    return !relay->is_stopping && relay->in_flight < relay->config.in_flight_max &&
+    return !relay->is_stopping && !relay->is_held && relay->in_flight < relay->config.in_flight_max &&
            backlog_counts(relay->backlog).removals < REMOVALS_MAX && monotonic() >= relay->retry_at;
 }
 
@@ -321,7 +322,8 @@ static void remove_batch(struct relay *relay)
     size_t count = backlog_take_removals(relay->backlog, keys, REMOVE_BATCH_MAX);
     struct error error = ERROR_INIT;
     pthread_mutex_unlock(&relay->lock);
-    bool done = store_outbox_remove(relay->config.store, keys, count, &error);
+    bool done = (relay->config.before_removal == NULL || relay->config.before_removal(relay->config.context, &error)) &&
+                store_outbox_remove(relay->config.store, keys, count, &error);
     if (!done) {
         log_warning("%zu confirmed events cannot be removed from the outbox: %s, %s", count, error.message,
                     relay->is_flushing ? "they will be published again" : "retrying");
@@ -393,6 +395,27 @@ void relay_wake(struct relay *relay)
     relay->sweep_at = SWEEP_NOW;
     pthread_cond_signal(&relay->publish);
     pthread_cond_signal(&relay->read);
+    pthread_mutex_unlock(&relay->lock);
+}
+
+void relay_hold(struct relay *relay, bool held)
+{
+    pthread_mutex_lock(&relay->lock);
+    relay->is_held = held;
+    pthread_cond_signal(&relay->publish);
+    pthread_mutex_unlock(&relay->lock);
+}
+
+void relay_figures(struct relay *relay, struct relay_figures *ret_figures)
+{
+    pthread_mutex_lock(&relay->lock);
+    struct backlog_counts counts = backlog_counts(relay->backlog);
+    *ret_figures = (struct relay_figures){
+        .records = counts.records,
+        .bytes = counts.bytes,
+        .removals = counts.removals,
+        .in_flight = relay->in_flight,
+    };
     pthread_mutex_unlock(&relay->lock);
 }
 

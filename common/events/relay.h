@@ -17,6 +17,10 @@ struct relay_config {
     size_t in_flight_max;      /* publishes at once */
     int64_t sweep_ms;          /* how often to look for what was left behind */
     int64_t sweep_age_ms;      /* and how old that must be */
+    /* Called by a thread of the relay before it removes what the bus has confirmed; blocks; false: it is not to be
+     * removed yet. May be NULL. */
+    bool (*before_removal)(void *context, struct error *error);
+    void *context;
 };
 
 struct relay *relay_new(const struct relay_config *config);
@@ -29,6 +33,18 @@ void relay_add(struct relay *relay, const struct collection *collection, const s
                const struct outbox_entry *entry);
 /* The bus's state has changed. Any thread, also before relay_start. */
 void relay_wake(struct relay *relay);
+
+/* Held: what is to be published waits until it is held no more. Any thread, also before relay_start. */
+void relay_hold(struct relay *relay, bool held);
+
+/* Any thread; does not block for I/O. */
+struct relay_figures {
+    size_t records;   /* that it looks after */
+    size_t bytes;     /* of payload, in memory */
+    size_t removals;  /* confirmed, and not yet removed from the outbox */
+    size_t in_flight; /* published, and not yet confirmed */
+};
+void relay_figures(struct relay *relay, struct relay_figures *ret_figures);
 
 /* Publishes nothing more, waits up to `timeout_ms` for what is in flight, removes what was confirmed, ends the threads.
  * relay_add is still allowed, and leaves it to the next process. */
