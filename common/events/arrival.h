@@ -27,19 +27,36 @@ struct listening {
     char applied[LISTENER_NAME_SIZE];      /* topic: who applies it answers */
 };
 
+/* What is known of a subject for the metrics: metrics.h. */
+struct route_metrics {
+    atomic_uint_fast64_t received; /* the sequence of the last new event; 0: none */
+    atomic_uint_fast64_t applied;  /* the highest sequence that was acknowledged; 0: none */
+    struct arrival *first_held, *last_held;
+    size_t held;
+};
+
 /* One subject that is listened to. */
 struct route {
     const struct listening *listening;
     const struct listener *listener;
     const struct subject *subject;
+    struct route_metrics metrics;
     size_t number;
     size_t held_max;    /* how many events may be held */
     atomic_size_t held; /* by all shards together */
 };
 
+/* What is known of an event for the metrics. */
+struct arrival_metrics {
+    int64_t stored_at;  /* when the bus stored it, ms since 1970; 0: unknown */
+    int64_t held_since; /* monotonic ms; 0: it is not held */
+    struct arrival *previous_held, *next_held;
+};
+
 struct arrival {
     struct arrival *next;
     struct route *route;
+    struct arrival_metrics metrics;
     struct delivery *delivery; /* the newest handle of it; under the shard's lock; NULL while it is in use */
     uint64_t sequence;
     size_t length;

@@ -10,6 +10,7 @@
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/text.h"
+#include "common/events/metrics.h"
 #include "common/events/shard.h"
 #include "common/events/thread.h"
 
@@ -56,6 +57,7 @@ static void on_message(struct delivery *delivery, void *context)
     struct lane *lane = context;
     bool is_again = delivery_redelivered(delivery);
     struct arrival *arrival = arrival_new(&lane->route, delivery);
+    event_metrics_received(arrival, delivery_time(delivery), is_again);
     arrival_set_context(arrival);
     log_info("Message received: %s / %s (sequence %" PRIu64 "%s)", lane->route.subject->name,
              lane->listeners->listening.queue_group, arrival->sequence, is_again ? ", redelivered" : "");
@@ -162,6 +164,7 @@ static void add_lanes(struct listeners *listeners, const struct listener *listen
         lane->route.subject = *subject;
         lane->route.number = listeners->lane_count++;
         lane->route.held_max = in_flight; /* a returning member may be given more than that at once */
+        event_metrics_watch(&lane->route);
     }
 }
 
@@ -224,6 +227,9 @@ void listeners_free(struct listeners **listeners)
 {
     if (*listeners == NULL) {
         return;
+    }
+    for (size_t i = 0; i < (*listeners)->lane_count; i++) {
+        event_metrics_forget(&(*listeners)->lanes[i].route);
     }
     for (size_t i = 0; i < (*listeners)->worker_count; i++) {
         shard_free(&(*listeners)->workers[i].shard);

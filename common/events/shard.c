@@ -28,6 +28,7 @@
 #include "common/events/dead_letter.h"
 #include "common/events/held.h"
 #include "common/events/inbox.h"
+#include "common/events/metrics.h"
 
 enum {
     AWAY_FIRST_MS = 50,
@@ -64,6 +65,7 @@ struct shard *shard_new(const struct listening *listening)
 
 static void end(struct shard *shard, struct arrival *arrival, bool acknowledge)
 {
+    event_metrics_ended(arrival, acknowledge);
     if (arrival->is_held) {
         atomic_fetch_sub(&arrival->route->held, 1);
     }
@@ -102,6 +104,7 @@ static void bury(struct shard *shard, struct arrival *arrival, const char *reaso
     const char *subject = arrival->route->subject->name;
     bool is_kept = publish_letter(shard->listening, arrival, delivery, reason, &error);
     if (is_kept) {
+        event_metrics_buried(arrival);
         log_warning("Event %" PRIu64 " of %s cannot be applied (%s): kept on " DEAD_LETTER_PREFIX "%s",
                     arrival->sequence, subject, reason, subject);
     } else {
@@ -140,6 +143,7 @@ static bool hold(struct shard *shard, struct arrival *arrival, int64_t now)
             return false;
         }
         arrival->is_held = true;
+        event_metrics_held(arrival);
         arrival->extend_at = now + EXTEND_MS;
     }
     if (now >= arrival->extend_at) {
@@ -204,6 +208,7 @@ static enum outcome try_one(struct shard *shard, struct arrival *arrival, int64_
         tell_lacking(shard, arrival, result.version, now);
         apply(arrival, &result);
     }
+    event_metrics_tried(arrival, result.outcome);
     if (result.outcome == OUTCOME_AWAY) {
         store_is_away(shard, &result.error, now);
         return result.outcome;
