@@ -4,15 +4,31 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "common/base/failpoint.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
+#include "common/base/metrics.h"
 #include "common/events/commit.h"
 #include "common/events/verdict.h"
 
 enum {
     CONFLICTS_MAX = 32, /* lost races in a row before others get their turn */
+};
+
+static struct metric_family snapshots_applied = {
+    .name = "turnstile_snapshots_applied_total",
+    .help = "Snapshots that replaced what a replica had, or had not.",
+    .type = METRIC_COUNTER,
+    .labels = {"entity", NULL},
+};
+
+static struct metric_family replicas_removed = {
+    .name = "turnstile_replicas_removed_total",
+    .help = "Records taken out of a replica because their owner does not have them any more.",
+    .type = METRIC_COUNTER,
+    .labels = {"entity", NULL},
 };
 
 static const struct result again = {.outcome = OUTCOME_BUSY,
@@ -71,7 +87,85 @@ static struct result refused(enum store_result written, const struct error *erro
 
 /* ---- replicas ---- */
 
-static struct result write_replica(const struct arrival *arrival, bool *ret_again)
+/* The fact that keeps the highest epoch that was seen of what a collection copies. */
+static void epoch_fact(const struct collection *collection, char ret_name[static STORE_FACT_NAME_MAX])
+{
+    snprintf(ret_name, STORE_FACT_NAME_MAX, "epoch/%s", collection->name);
+}
+
+/* Before anything of this epoch is applied or removed: whoever finds nothing stored afterwards, and then asks for the
+ * epoch, knows that what is older must not bring it back. */
+static bool raise_epoch(const struct arrival *arrival, struct error *error)
+{
+    const struct route *route = arrival->route;
+    if (arrival->head.epoch <= atomic_load(route->epoch)) {
+        return true;
+    }
+    char name[STORE_FACT_NAME_MAX];
+    epoch_fact(route->listener->collection, name);
+    if (!store_fact_raise(route->listening->store, name, (int64_t)arrival->head.epoch, error)) {
+        return false;
+    }
+    uint64_t known = atomic_load(route->epoch);
+    while (known < arrival->head.epoch && !atomic_compare_exchange_weak(route->epoch, &known, arrival->head.epoch)) {
+    }
+    return true;
+}
+
+/* Where nothing is stored, the epoch is read from the store each time: another instance may have raised it just now,
+ * and removed the record. */
+static bool find_standing(const struct arrival *arrival, const struct record *stored, struct standing *ret_standing,
+                          struct error *error)
+{
+    int64_t epoch = (int64_t)stored->epoch;
+    char name[STORE_FACT_NAME_MAX];
+    epoch_fact(arrival->route->listener->collection, name);
+    if (stored->version == 0 && !store_fact_get(arrival->route->listening->store, name, &epoch, error)) {
+        return false;
+    }
+    *ret_standing = (struct standing){.version = stored->version, .epoch = (uint64_t)epoch};
+    return true;
+}
+
+static void log_applied(const struct arrival *arrival, const struct record *record, const struct record *stored)
+{
+    const char *name = arrival->route->listener->entity->name;
+    if (!arrival->route->subject->is_snapshot) {
+        log_info("Applied %s/%s/%" PRIu64, name, record->id.hex, record->version);
+    } else if (record->version == stored->version + 1 && record->epoch == stored->epoch) {
+        log_info("Applied %s/%s/%" PRIu64 " (snapshot)", name, record->id.hex, record->version);
+    } else if (record->epoch == stored->epoch || stored->version == 0) {
+        log_info("Applied %s/%s/%" PRIu64 " (snapshot, from version %" PRIu64 ")", name, record->id.hex,
+                 record->version, stored->version);
+    } else {
+        log_info("Applied %s/%s/%" PRIu64 " (snapshot, from version %" PRIu64 " of epoch %" PRIu64 " to epoch %" PRIu64
+                 ")",
+                 name, record->id.hex, record->version, stored->version, stored->epoch, record->epoch);
+    }
+}
+
+/* The other half of raise_epoch: whoever raised the epoch before this record was there has perhaps not found it. So the
+ * epoch is read once more, and what should not have come back is taken away again. False: it was, or might have to be.
+ */
+static bool may_stay(const struct arrival *arrival, const struct record *record, struct error *error)
+{
+    const struct record nothing = RECORD_INIT;
+    struct standing standing;
+    if (!find_standing(arrival, &nothing, &standing, error)) {
+        return false;
+    }
+    if (standing.epoch <= record->epoch) {
+        return true;
+    }
+    enum store_result removed = store_remove(arrival->route->listening->store, arrival->route->listener->collection,
+                                             &record->id, record->version, error);
+    if (removed == STORE_DONE) {
+        error_set(error, ERROR_CONFLICT, "its owner has begun a new history");
+    }
+    return false;
+}
+
+static struct result write_replica(const struct arrival *arrival, const struct record *stored, bool *ret_again)
 {
     const struct listener *listener = arrival->route->listener;
     struct record record = RECORD_INIT;
@@ -79,8 +173,11 @@ static struct result write_replica(const struct arrival *arrival, bool *ret_agai
     record.id = arrival->head.id;
     record.version = arrival->head.version;
     record.epoch = arrival->head.epoch;
-    enum store_result written = store_write(arrival->route->listening->store, listener->collection,
-                                            arrival->head.version - 1, &record, arrival->value, NULL, &error);
+    if (!raise_epoch(arrival, &error)) {
+        return failure(&error);
+    }
+    enum store_result written = store_write(arrival->route->listening->store, listener->collection, stored->version,
+                                            &record, arrival->value, NULL, &error);
     if (lost_race(written)) {
         *ret_again = true;
         return again;
@@ -88,21 +185,54 @@ static struct result write_replica(const struct arrival *arrival, bool *ret_agai
     if (written != STORE_DONE) {
         return refused(written, &error);
     }
-    log_info("Applied %s/%s/%" PRIu64, listener->entity->name, record.id.hex, record.version);
+    if (stored->version == 0 && !may_stay(arrival, &record, &error)) {
+        *ret_again = error.code == ERROR_CONFLICT;
+        return failure(&error);
+    }
+    log_applied(arrival, &record, stored);
+    if (arrival->route->subject->is_snapshot) {
+        metric_add(metric_of(&snapshots_applied, (const char *[]){listener->entity->name, NULL}), 1);
+    }
     hint(arrival, &record, arrival->value);
     return (struct result){.outcome = OUTCOME_APPLIED, .version = record.version};
 }
 
+static struct result remove_replica(const struct arrival *arrival, const struct record *stored, bool *ret_again)
+{
+    const struct listener *listener = arrival->route->listener;
+    struct error error = ERROR_INIT;
+    enum store_result removed =
+        store_remove(arrival->route->listening->store, listener->collection, &arrival->own_id, stored->version, &error);
+    if (lost_race(removed)) {
+        *ret_again = true;
+        return again;
+    }
+    if (removed != STORE_DONE) {
+        return refused(removed, &error);
+    }
+    log_info("Removed %s/%s, which was at version %" PRIu64 ": its owner does not have it any more",
+             listener->entity->name, arrival->own_id.hex, stored->version);
+    metric_add(metric_of(&replicas_removed, (const char *[]){listener->entity->name, NULL}), 1);
+    return (struct result){.outcome = OUTCOME_APPLIED, .version = 0};
+}
+
 static struct result try_replica(const struct arrival *arrival, bool *ret_again)
 {
+    bool is_snapshot = arrival->route->subject->is_snapshot;
+    const struct standing head = {.version = arrival->head.version, .epoch = arrival->head.epoch};
     struct record stored;
+    struct standing standing;
     struct error error = ERROR_INIT;
-    if (!read_own(arrival, &stored, NULL, &error)) {
+    if ((is_snapshot && !raise_epoch(arrival, &error)) || !read_own(arrival, &stored, NULL, &error) ||
+        !find_standing(arrival, &stored, &standing, &error)) {
         return failure(&error);
     }
-    switch (verdict_of(stored.version, stored.epoch, arrival->head.version, arrival->head.epoch)) {
+    switch (is_snapshot ? verdict_of_snapshot(standing, head) : verdict_of_event(standing, head)) {
     case VERDICT_APPLY:
-        return write_replica(arrival, ret_again);
+    case VERDICT_REPLACE:
+        return write_replica(arrival, &stored, ret_again);
+    case VERDICT_REMOVE:
+        return remove_replica(arrival, &stored, ret_again);
     case VERDICT_GAP:
         return (struct result){.outcome = OUTCOME_GAP, .version = stored.version};
     case VERDICT_DONE:
@@ -166,7 +296,8 @@ void apply(const struct arrival *arrival, struct result *ret_result)
 {
     bool is_effect = arrival->route->listener->effect != NULL;
     if (is_effect && !id_is_set(&arrival->own_id)) {
-        *ret_result = (struct result){.outcome = OUTCOME_DONE}; /* it is about none of our records */
+        /* It is about none of our records, or a snapshot of what its owner does not have, which has no state. */
+        *ret_result = (struct result){.outcome = OUTCOME_DONE};
         return;
     }
     bool start_again = true;

@@ -29,6 +29,7 @@ static struct id own_id(const struct arrival *arrival)
     if (listener->effect == NULL) {
         return arrival->head.id;
     }
+    /* Of a snapshot of version 0 the value is zeroed: no id. */
     return *(const struct id *)(const void *)((const char *)arrival->value + listener->own_id);
 }
 

@@ -12,6 +12,9 @@ enum {
     LISTENER_NAME_SIZE = 96,
 };
 
+struct asker;
+struct gap;
+
 /* Does not change while the listener is open. */
 struct listening {
     const char *service;
@@ -19,7 +22,8 @@ struct listening {
     struct store *store;
     struct bus *bus;
     const struct clock *clock;
-    void *context; /* of `applied` */
+    struct asker *asker; /* by which owners are asked */
+    void *context;       /* of `applied` */
     char queue_group[BUS_NAME_MAX];
     char before_write[LISTENER_NAME_SIZE]; /* failpoint: an effect is decided, but not yet written */
     char before_ack[LISTENER_NAME_SIZE];   /* failpoint: an event is applied, but not yet acknowledged */
@@ -42,8 +46,9 @@ struct route {
     const struct subject *subject;
     struct route_metrics metrics;
     size_t number;
-    size_t held_max;    /* how many events may be held */
-    atomic_size_t held; /* by all shards together */
+    size_t held_max;             /* how many events may be held */
+    atomic_size_t held;          /* by all shards together */
+    atomic_uint_fast64_t *epoch; /* the highest that this process has put into the store; one for each listener */
 };
 
 /* What is known of an event for the metrics. */
@@ -68,6 +73,8 @@ struct arrival {
     struct id own_id; /* of our record */
 
     bool is_held;       /* counts in route->held */
+    struct gap *gap;    /* of a replica's record; set while it is held */
+    uint64_t asks;      /* how many asks there had been when it was first held: later ones were made after it came */
     int64_t attempts;   /* failures of its own */
     int64_t not_before; /* when it may be tried again after one */
     int64_t tell_at;    /* when to tell the others again what it lacks; 0: they were not told yet */

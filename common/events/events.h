@@ -18,6 +18,9 @@ enum {
     EVENT_PAYLOAD_MAX = 65536,   /* bytes of an event */
     EVENT_ACK_WAIT_MS = 5000,    /* until the bus delivers again what was not acknowledged */
     EVENT_RECHECK_MS = 250,      /* how often held events are looked at without a signal */
+    EVENT_ASK_MS = 10000,        /* how long a version may be lacking before its owner is asked */
+    EVENT_ASK_EARLY_MS = 250,    /* the same where so many events are held for it that others might have to wait */
+    EVENT_ASK_AGAIN_MS = 4000,   /* how often it is asked again, as long as that lasts */
     EVENT_ATTEMPTS_MAX = 5,      /* failures of an event's own before it is dead-lettered */
     EVENT_SWEEP_MS = 2000,       /* how often the relay looks for what a crashed instance left behind */
     EVENT_SWEEP_AGE_MS = 3000,   /* and how old that must be */

@@ -8,7 +8,7 @@
 
 struct inbox;
 
-enum notice_kind { NOTICE_CHANGED, NOTICE_LACKING };
+enum notice_kind { NOTICE_CHANGED, NOTICE_LACKING, NOTICE_ANSWER };
 
 struct inbox *inbox_new(void);
 void inbox_free(struct inbox **inbox); /* every arrival must have ended */

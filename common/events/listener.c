@@ -10,6 +10,7 @@
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/text.h"
+#include "common/events/asking.h"
 #include "common/events/metrics.h"
 #include "common/events/shard.h"
 #include "common/events/thread.h"
@@ -33,8 +34,10 @@ struct listeners {
     struct listening listening;
     struct lane lanes[ROUTES_MAX];
     size_t lane_count;
-    const struct collection *collections[LISTENERS_MAX]; /* that signals may be about */
-    size_t collection_count;
+    const struct collection *collections[LISTENERS_MAX]; /* that signals may be about, in the order of the rows */
+    const struct entity *entities[LISTENERS_MAX];        /* of the same rows */
+    atomic_uint_fast64_t epochs[LISTENERS_MAX];
+    size_t row_count;
     struct worker *workers;
     size_t worker_count;
     bool is_running;
@@ -70,11 +73,32 @@ static void on_message(struct delivery *delivery, void *context)
 
 static bool read_notice(const struct listeners *listeners, const void *data, size_t length, struct notice *ret_notice)
 {
-    bool is_valid = notice_parse(data, length, listeners->collections, listeners->collection_count, ret_notice);
+    bool is_valid = notice_parse(data, length, listeners->collections, listeners->row_count, ret_notice);
     if (!is_valid) {
         log_debug("A signal was not understood, and ignored");
     }
     return is_valid;
+}
+
+/* Everyone who has a replica of the entity gets every answer; most are to others. */
+static void on_answer(const void *data, size_t length, void *context)
+{
+    const struct listeners *listeners = context;
+    struct ask answer;
+    struct notice notice;
+    if (!answer_parse(data, length, listeners->entities, listeners->row_count, &answer) ||
+        !asker_number(listeners->listening.asker, &answer.nonce, &notice.ask)) {
+        return;
+    }
+    for (size_t i = 0; i < listeners->row_count; i++) {
+        if (listeners->entities[i] == answer.entity) {
+            notice.collection = listeners->collections[i];
+        }
+    }
+    notice.id = answer.id;
+    notice.version = answer.version;
+    notice.epoch = answer.epoch;
+    shard_tell_answer(shard_of(listeners, &notice.id), &notice);
 }
 
 static void on_lacking(const void *data, size_t length, void *context)
@@ -151,7 +175,9 @@ static void add_lanes(struct listeners *listeners, const struct listener *listen
         /* Two would share one queue group, and each miss what the other got. */
         assert(listeners->lanes[i].route.listener->entity != listener->entity);
     }
-    listeners->collections[listeners->collection_count++] = listener->collection;
+    atomic_uint_fast64_t *epoch = &listeners->epochs[listeners->row_count];
+    listeners->entities[listeners->row_count] = listener->entity;
+    listeners->collections[listeners->row_count++] = listener->collection;
     for (const struct subject *const *subject = catalogue_subjects; *subject != NULL; subject++) {
         if ((*subject)->entity != listener->entity) {
             continue;
@@ -163,6 +189,7 @@ static void add_lanes(struct listeners *listeners, const struct listener *listen
         lane->route.listener = listener;
         lane->route.subject = *subject;
         lane->route.number = listeners->lane_count++;
+        lane->route.epoch = epoch;
         lane->route.held_max = in_flight; /* a returning member may be given more than that at once */
         event_metrics_watch(&lane->route);
     }
@@ -190,11 +217,37 @@ static void init_listening(struct listening *listening, const struct events_conf
     listening->bus = bus;
     listening->clock = config->clock;
     listening->context = config->context;
+    listening->asker = asker_new();
     snprintf(listening->queue_group, sizeof(listening->queue_group), "%s-service", config->service);
     snprintf(listening->before_ack, sizeof(listening->before_ack), "%s.listener.before_ack", config->service);
     snprintf(listening->before_write, sizeof(listening->before_write), "%s.effect.before_write", config->service);
     snprintf(listening->lacking, sizeof(listening->lacking), "%s.lacking", config->service);
     snprintf(listening->applied, sizeof(listening->applied), "%s.applied", config->service);
+}
+
+static bool listen_for_answers(struct listeners *listeners, const struct listener *listener, struct error *error)
+{
+    char topic[LISTENER_NAME_SIZE];
+    if (listener->effect != NULL) {
+        return true;
+    }
+    snprintf(topic, sizeof(topic), "%s.answer", listener->entity->name);
+    return bus_on_signal(listeners->listening.bus, topic, on_answer, listeners, error);
+}
+
+static bool listen_for_signals(struct listeners *listeners, const struct events_config *config, struct error *error)
+{
+    struct bus *bus = listeners->listening.bus;
+    if (!bus_on_signal(bus, listeners->listening.lacking, on_lacking, listeners, error) ||
+        !bus_on_signal(bus, listeners->listening.applied, on_applied, listeners, error)) {
+        return false;
+    }
+    for (const struct listener *listener = config->listeners; listener->entity != NULL; listener++) {
+        if (!listen_for_answers(listeners, listener, error)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 bool listeners_open(const struct events_config *config, struct events *events, struct bus *bus,
@@ -207,12 +260,11 @@ bool listeners_open(const struct events_config *config, struct events *events, s
         return true;
     }
     for (const struct listener *listener = config->listeners; listener->entity != NULL; listener++) {
-        assert(listeners->collection_count < LISTENERS_MAX);
+        assert(listeners->row_count < LISTENERS_MAX);
         add_lanes(listeners, listener, config->in_flight);
     }
     start_workers(listeners, config->workers);
-    if (!bus_on_signal(bus, listeners->listening.lacking, on_lacking, listeners, error) ||
-        !bus_on_signal(bus, listeners->listening.applied, on_applied, listeners, error)) {
+    if (!listen_for_signals(listeners, config, error)) {
         return false;
     }
     for (size_t i = 0; i < listeners->lane_count; i++) {
@@ -234,6 +286,7 @@ void listeners_free(struct listeners **listeners)
     for (size_t i = 0; i < (*listeners)->worker_count; i++) {
         shard_free(&(*listeners)->workers[i].shard);
     }
+    asker_free(&(*listeners)->listening.asker);
     xfree((*listeners)->workers);
     xfree(*listeners);
     *listeners = NULL;

@@ -136,7 +136,7 @@ bool message_parse(const struct subject *subject, const char *text, size_t lengt
         !document_read(document, NULL, table, IN_EVENT, ret_head, ret_value, errors)) {
         return false;
     }
-    if (table->versioned && ret_head->version == 0) {
+    if (table->versioned && ret_head->version == 0 && !subject->is_snapshot) {
         return field_errors_add(errors, "version", "must be at least 1");
     }
     read_meta(document, ret_meta);

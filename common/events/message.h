@@ -26,7 +26,8 @@ void message_print(const struct subject *subject, const struct record *head, con
                    struct buffer *buffer);
 
 /* Parses what was received on a subject. `ret_value` has the entity's size. meta is optional; if it is broken it is
- * ignored. head->epoch is meta's. */
+ * ignored. head->epoch is meta's. Version 0, on snapshot subjects only, says that there is no such record: then no
+ * other field is read, and the value is zeroed. */
 bool message_parse(const struct subject *subject, const char *text, size_t length, struct record *ret_head,
                    void *ret_value, struct event_meta *ret_meta, struct field_errors *errors) MUST_CHECK;
 

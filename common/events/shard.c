@@ -9,7 +9,9 @@
  *   gap      held. The others are told what is lacking, then it is tried once more: so either the one who applies the
  *            predecessor hears that somebody waits, or the predecessor is found in the store. When the predecessor is
  *            applied on this shard the held one follows at once; when another instance applied it, on its signal; and
- *            every EVENT_RECHECK_MS in any case, since signals may be lost.
+ *            every EVENT_RECHECK_MS in any case, since signals may be lost. A replica's gap that lasts asks the owner
+ *            (asking.h), who publishes a snapshot, which comes by its own subject and is applied by whoever gets it;
+ *            what was held is then done. By the owner's answer, strays are told from what only has to wait.
  *   away     the store does not answer. The arrival goes back to the front of the queue, and the shard waits with a
  *            growing delay: whatever else is in the queue would fare no better. It counts for nothing.
  *   busy     too many lost races, or the record's outbox is full: held for a while, the others go on.
@@ -23,12 +25,15 @@
 #include "common/base/failpoint.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
+#include "common/base/metrics.h"
 #include "common/base/text.h"
 #include "common/events/apply.h"
+#include "common/events/asking.h"
 #include "common/events/dead_letter.h"
 #include "common/events/held.h"
 #include "common/events/inbox.h"
 #include "common/events/metrics.h"
+#include "common/events/verdict.h"
 
 enum {
     AWAY_FIRST_MS = 50,
@@ -45,10 +50,25 @@ struct shard {
     const struct listening *listening;
     struct inbox *inbox;
     struct held *held;
+    struct gaps *gaps;
     struct wanted *wanted;
     atomic_bool is_interested; /* in changes: something is held, or wanted by others */
     int64_t away_ms;           /* the present delay; 0: the store is not away */
     int64_t away_until;
+};
+
+static struct metric_family owners_asked = {
+    .name = "turnstile_gap_asks_total",
+    .help = "Questions to owners about events that did not come.",
+    .type = METRIC_COUNTER,
+    .labels = {"entity", NULL},
+};
+
+static struct metric_family strays_buried = {
+    .name = "turnstile_stray_events_total",
+    .help = "Events that their owner never had, kept as dead letters.",
+    .type = METRIC_COUNTER,
+    .labels = {"entity", NULL},
 };
 
 struct shard *shard_new(const struct listening *listening)
@@ -57,6 +77,7 @@ struct shard *shard_new(const struct listening *listening)
     shard->listening = listening;
     shard->inbox = inbox_new();
     shard->held = held_new();
+    shard->gaps = gaps_new();
     shard->wanted = wanted_new(WANTED_MAX, WANTED_MS);
     return shard;
 }
@@ -68,6 +89,9 @@ static void end(struct shard *shard, struct arrival *arrival, bool acknowledge)
     event_metrics_ended(arrival, acknowledge);
     if (arrival->is_held) {
         atomic_fetch_sub(&arrival->route->held, 1);
+    }
+    if (arrival->gap != NULL) {
+        gaps_release(shard->gaps, arrival->gap);
     }
     inbox_end(shard->inbox, arrival, acknowledge);
 }
@@ -132,19 +156,38 @@ static void tell_lacking(const struct shard *shard, struct arrival *arrival, uin
     arrival->tell_at = now + TELL_AGAIN_MS;
 }
 
-/* False: too many are held; the bus delivers it again later. */
-static bool hold(struct shard *shard, struct arrival *arrival, int64_t now)
+/* Events of our own records wait for these to change, which nobody else can tell about; only a replica has an owner to
+ * ask. */
+static bool has_owner(const struct arrival *arrival)
+{
+    return arrival->route->listener->effect == NULL;
+}
+
+static bool begin_hold(struct shard *shard, struct arrival *arrival, uint64_t stored, int64_t now)
 {
     struct route *route = arrival->route;
-    if (!arrival->is_held) {
-        if (atomic_fetch_add(&route->held, 1) >= route->held_max) {
-            atomic_fetch_sub(&route->held, 1);
-            end(shard, arrival, false);
-            return false;
-        }
-        arrival->is_held = true;
-        event_metrics_held(arrival);
-        arrival->extend_at = now + EXTEND_MS;
+    if (atomic_fetch_add(&route->held, 1) >= route->held_max) {
+        atomic_fetch_sub(&route->held, 1);
+        return false;
+    }
+    arrival->is_held = true;
+    event_metrics_held(arrival);
+    arrival->extend_at = now + EXTEND_MS;
+    if (has_owner(arrival)) {
+        char key[RECORD_KEY_SIZE];
+        record_key(route->listener->collection, &arrival->own_id, key);
+        arrival->gap = gaps_hold(shard->gaps, key, stored, now);
+        arrival->asks = asker_count(shard->listening->asker);
+    }
+    return true;
+}
+
+/* What is held already only waits on. False: it is too much to be held, and was dropped; the bus delivers it again. */
+static bool hold(struct shard *shard, struct arrival *arrival, uint64_t stored, int64_t now)
+{
+    if (!arrival->is_held && !begin_hold(shard, arrival, stored, now)) {
+        end(shard, arrival, false);
+        return false;
     }
     if (now >= arrival->extend_at) {
         struct delivery *delivery = inbox_borrow(shard->inbox, arrival);
@@ -161,6 +204,86 @@ static void try_later(struct shard *shard, struct arrival *arrival, int64_t now)
 {
     arrival->not_before = now + EVENT_RECHECK_MS * (1 + arrival->attempts);
     held_put(shard->held, arrival, now + EVENT_RECHECK_MS);
+}
+
+/* ---- asking the owner ---- */
+
+static void log_asked(const struct arrival *arrival, struct gap *gap, int64_t now)
+{
+    const struct entity *entity = arrival->route->listener->entity;
+    int64_t age = now - gap->since;
+    bool is_long = age >= EVENT_ASK_MS;
+    if (!gap->was_logged) {
+        log_warning("Gap of %s/%s: version %" PRIu64 " has not come for %" PRId64
+                    " %s, with %zu later events held here, "
+                    "asking %s",
+                    entity->name, arrival->own_id.hex, gap->stored + 1, is_long ? age / 1000 : age,
+                    is_long ? "s" : "ms", gap->held, entity->publisher);
+    }
+    gap->was_logged = true;
+}
+
+/* Asks for the record of an event that was found to lack something, if it is time. */
+static void ask_owner(struct shard *shard, const struct arrival *arrival, uint64_t stored, int64_t now)
+{
+    struct gap *gap = arrival->gap;
+    gap_look(gap, stored, now);
+    if (!gap_is_due(gap, atomic_load(&arrival->route->held), arrival->route->held_max, now)) {
+        return;
+    }
+    const struct entity *entity = arrival->route->listener->entity;
+    struct ask ask = {.entity = entity, .id = arrival->own_id};
+    uint64_t number;
+    if (!asker_next(shard->listening->asker, now, &number, &ask.nonce)) {
+        return; /* those that were asked about have to wait for their next turn, so this one's comes */
+    }
+    char text[ASK_TEXT_SIZE];
+    char topic[LISTENER_NAME_SIZE];
+    ask_print(&ask, text);
+    snprintf(topic, sizeof(topic), "%s.ask", entity->publisher);
+    gap_asked(gap, number, now);
+    log_asked(arrival, gap, now);
+    metric_add(metric_of(&owners_asked, (const char *[]){entity->name, NULL}), 1);
+    bus_signal(shard->listening->bus, topic, text, strlen(text));
+}
+
+static void bury_stray(struct shard *shard, struct arrival *arrival, const struct standing *answer)
+{
+    const struct entity *entity = arrival->route->listener->entity;
+    char reason[DEAD_LETTER_REASON_MAX];
+    if (answer->version == 0) {
+        snprintf(reason, sizeof(reason), "stray: its owner has no %s %s", entity->name, arrival->own_id.hex);
+    } else if (answer->epoch < arrival->head.epoch) {
+        snprintf(reason, sizeof(reason),
+                 "stray: its owner has %s %s at version %" PRIu64 " of epoch %" PRIu64 ", not of epoch %" PRIu64,
+                 entity->name, arrival->own_id.hex, answer->version, answer->epoch, arrival->head.epoch);
+    } else {
+        snprintf(reason, sizeof(reason), "stray: its owner has %s %s at version %" PRIu64 " only", entity->name,
+                 arrival->own_id.hex, answer->version);
+    }
+    metric_add(metric_of(&strays_buried, (const char *[]){entity->name, NULL}), 1);
+    bury(shard, arrival, reason);
+}
+
+/* What the owner has said about one event that was held before it was asked. True: it has ended. */
+static bool judge(struct shard *shard, struct arrival *arrival, const struct standing *answer)
+{
+    const struct standing event = {.version = arrival->head.version, .epoch = arrival->head.epoch};
+    arrival_set_context(arrival);
+    switch (verdict_of_answer(event, *answer)) {
+    case HELD_STRAY:
+        bury_stray(shard, arrival, answer);
+        return true;
+    case HELD_LEFT:
+        log_info("Event %" PRIu64 " of %s is of a history that its owner has left, together with %s %s",
+                 arrival->sequence, arrival->route->subject->name, arrival->route->listener->entity->name,
+                 arrival->own_id.hex);
+        end(shard, arrival, true);
+        return true;
+    case HELD_WAIT:
+        break;
+    }
+    return false;
 }
 
 /* ---- what becomes of it ---- */
@@ -229,7 +352,9 @@ static enum outcome try_one(struct shard *shard, struct arrival *arrival, int64_
         end(shard, arrival, true);
         break;
     case OUTCOME_GAP:
-        hold(shard, arrival, now);
+        if (hold(shard, arrival, result.version, now) && arrival->gap != NULL) {
+            ask_owner(shard, arrival, result.version, now);
+        }
         break;
     case OUTCOME_BUSY:
         try_later(shard, arrival, now);
@@ -251,7 +376,7 @@ static enum outcome try_one(struct shard *shard, struct arrival *arrival, int64_
 static void hold_again(struct shard *shard, struct arrival *arrival, int64_t now)
 {
     if (arrival->is_held) {
-        hold(shard, arrival, now);
+        hold(shard, arrival, 0, now);
     } else {
         held_put(shard->held, arrival, now + EVENT_RECHECK_MS);
     }
@@ -325,6 +450,27 @@ static void look_for_lacking(struct shard *shard, const struct notice *lacking, 
     }
 }
 
+/* Only what was held before this was asked is judged by it: what came later may also have been made later. */
+static void take_answer(struct shard *shard, const struct notice *notice, int64_t now)
+{
+    const struct standing answer = {.version = notice->version, .epoch = notice->epoch};
+    char key[RECORD_KEY_SIZE];
+    record_key(notice->collection, &notice->id, key);
+    struct gap *gap = gaps_find(shard->gaps, key);
+    if (gap == NULL || !gap_answered(gap, notice->ask)) {
+        return;
+    }
+    struct arrival *next = held_take(shard->held, key);
+    while (next != NULL) {
+        struct arrival *arrival = next;
+        next = arrival->next;
+        bool came_before = arrival->gap != NULL && arrival->asks < notice->ask;
+        if (!came_before || !judge(shard, arrival, &answer)) {
+            hold_again(shard, arrival, now);
+        }
+    }
+}
+
 static bool run_notice(struct shard *shard, int64_t now)
 {
     enum notice_kind kind;
@@ -334,6 +480,8 @@ static bool run_notice(struct shard *shard, int64_t now)
     }
     if (kind == NOTICE_LACKING) {
         look_for_lacking(shard, &notice, now);
+    } else if (kind == NOTICE_ANSWER) {
+        take_answer(shard, &notice, now);
     } else {
         char key[RECORD_KEY_SIZE];
         record_key(notice.collection, &notice.id, key);
@@ -406,6 +554,11 @@ void shard_tell_lacking(struct shard *shard, const struct notice *notice)
     inbox_push_notice(shard->inbox, NOTICE_LACKING, notice);
 }
 
+void shard_tell_answer(struct shard *shard, const struct notice *answer)
+{
+    inbox_push_notice(shard->inbox, NOTICE_ANSWER, answer);
+}
+
 void shard_stop(struct shard *shard)
 {
     inbox_stop(shard->inbox);
@@ -434,6 +587,7 @@ void shard_free(struct shard **shard)
     }
     shard_drop_all(*shard);
     held_free(&(*shard)->held);
+    gaps_free(&(*shard)->gaps);
     wanted_free(&(*shard)->wanted);
     inbox_free(&(*shard)->inbox);
     xfree(*shard);

@@ -26,6 +26,8 @@ void shard_push(struct shard *shard, struct arrival *arrival);
  * forgotten when there are too many. */
 void shard_tell_changed(struct shard *shard, const struct notice *notice);
 void shard_tell_lacking(struct shard *shard, const struct notice *notice);
+/* An owner has answered one of our asks. As above. */
+void shard_tell_answer(struct shard *shard, const struct notice *answer);
 /* Makes shard_wait return true from now on; what is still pushed is dropped. */
 void shard_stop(struct shard *shard);
 

@@ -37,24 +37,93 @@ static char *rest_of(char *text)
     return space;
 }
 
-bool notice_parse(const void *data, size_t length, const struct collection *const *collections, size_t count,
-                  struct notice *ret_notice)
+/* Copies and cuts it into exactly so many words. */
+static bool split(const void *data, size_t length, char *text, size_t size, char **ret_words, size_t count)
 {
-    char text[NOTICE_TEXT_SIZE];
-    if (length >= sizeof(text)) {
+    if (length >= size || memchr(data, '\0', length) != NULL) {
         return false;
     }
     memcpy(text, data, length);
     text[length] = '\0';
-    char *id = rest_of(text);
-    char *version = id != NULL ? rest_of(id) : NULL;
-    struct notice notice = {.collection = find_collection(text, collections, count)};
-    if (notice.collection == NULL || id == NULL || version == NULL ||
-        strlen(version) != length - (size_t)(version - text) || !id_from_text(id, &notice.id) ||
-        !text_to_uint64(version, RECORD_VERSION_MAX, &notice.version)) {
+    char *rest = text;
+    for (size_t i = 0; i < count; i++) {
+        if (rest == NULL) {
+            return false;
+        }
+        ret_words[i] = rest;
+        rest = rest_of(rest);
+    }
+    return rest == NULL;
+}
+
+bool notice_parse(const void *data, size_t length, const struct collection *const *collections, size_t count,
+                  struct notice *ret_notice)
+{
+    enum { WORDS = 3 };
+    char text[NOTICE_TEXT_SIZE];
+    char *words[WORDS];
+    if (!split(data, length, text, sizeof(text), words, WORDS)) {
+        return false;
+    }
+    struct notice notice = {.collection = find_collection(words[0], collections, count)};
+    if (notice.collection == NULL || !id_from_text(words[1], &notice.id) ||
+        !text_to_uint64(words[2], RECORD_VERSION_MAX, &notice.version)) {
         return false;
     }
     *ret_notice = notice;
+    return true;
+}
+
+/* ---- asks and answers ---- */
+
+void ask_print(const struct ask *ask, char ret_text[static ASK_TEXT_SIZE])
+{
+    snprintf(ret_text, ASK_TEXT_SIZE, "%s %s %s", ask->entity->name, ask->id.hex, ask->nonce.hex);
+}
+
+void answer_print(const struct ask *answer, char ret_text[static ASK_TEXT_SIZE])
+{
+    snprintf(ret_text, ASK_TEXT_SIZE, "%s %s %s %" PRIu64 " %" PRIu64, answer->entity->name, answer->id.hex,
+             answer->nonce.hex, answer->version, answer->epoch);
+}
+
+static bool parse_question(char *const *words, const struct entity *const *entities, size_t count, struct ask *ret_ask)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (text_equal(entities[i]->name, words[0])) {
+            *ret_ask = (struct ask){.entity = entities[i]};
+            return id_from_text(words[1], &ret_ask->id) && id_from_text(words[2], &ret_ask->nonce);
+        }
+    }
+    return false;
+}
+
+bool ask_parse(const void *data, size_t length, const struct entity *const *entities, size_t count, struct ask *ret_ask)
+{
+    enum { WORDS = 3 };
+    char text[ASK_TEXT_SIZE];
+    char *words[WORDS];
+    struct ask ask;
+    if (!split(data, length, text, sizeof(text), words, WORDS) || !parse_question(words, entities, count, &ask)) {
+        return false;
+    }
+    *ret_ask = ask;
+    return true;
+}
+
+bool answer_parse(const void *data, size_t length, const struct entity *const *entities, size_t count,
+                  struct ask *ret_answer)
+{
+    enum { WORDS = 5 };
+    char text[ASK_TEXT_SIZE];
+    char *words[WORDS];
+    struct ask answer;
+    if (!split(data, length, text, sizeof(text), words, WORDS) || !parse_question(words, entities, count, &answer) ||
+        !text_to_uint64(words[3], RECORD_VERSION_MAX, &answer.version) ||
+        !text_to_uint64(words[4], RECORD_VERSION_MAX, &answer.epoch)) {
+        return false;
+    }
+    *ret_answer = answer;
     return true;
 }
 

@@ -10,6 +10,9 @@
 #include "common/events/catalogue.h"
 #include "common/store/store.h"
 
+/* The fact of an owner's store that tells its epoch. */
+#define SNAPSHOT_EPOCH_FACT "epoch"
+
 /* Prints the snapshot of a record: {"id":…,"version":…,<its fields>,"meta":…}; of version 0, that is, of a record that
  * its owner does not have, only id, version and meta. head->epoch is to be that of the owner's store, whatever that of
  * the record's last change. `value` may be NULL for version 0. */

@@ -13,8 +13,8 @@ enum {
     FAKE_SHARDS = 2, /* of each */
     FAKE_RECORDS = 8,
     FAKE_VERSIONS = 64,
-    FAKE_MESSAGES = 512,
-    FAKE_SUBJECTS = 4,
+    FAKE_MESSAGES = 1024,
+    FAKE_SUBJECTS = 5,
     FAKE_SIGNALS = 256,
 };
 
@@ -44,6 +44,7 @@ struct fake_signal {
 struct fake_instance {
     struct listening listening;
     struct route routes[FAKE_SUBJECTS];
+    atomic_uint_fast64_t epoch;
     size_t route_count;
     struct shard *shards[FAKE_SHARDS];
 };
@@ -66,6 +67,12 @@ struct fake {
     struct shard *running;
     struct fake_failures failures;
     struct fake_record records[FAKE_RECORDS];
+    int64_t epoch_fact; /* the highest epoch that the listener has seen */
+    size_t removals;
+    struct fake_record owned[FAKE_RECORDS]; /* what the owner has, who answers whoever asks */
+    uint64_t owner_epoch;
+    bool owner_answers;
+    size_t asked;
     struct fake_message messages[FAKE_MESSAGES];
     size_t message_count;
     struct fake_signal signals[FAKE_SIGNALS];
@@ -85,13 +92,19 @@ unsigned fake_below(unsigned bound);
 struct id fake_id(unsigned number);
 /* Where the record is kept; made when first asked for. */
 struct fake_record *fake_record(const struct id *id);
+/* Where its owner keeps it. */
+struct fake_record *fake_owned(const struct id *id);
 
 /* Puts a message on the bus, and returns its number. */
 size_t fake_publish(struct event event, struct id id, uint64_t version);
+/* The same of an epoch. */
+size_t fake_publish_epoch(struct event event, struct id id, uint64_t version, uint64_t epoch);
+/* What the owner has now. */
+size_t fake_publish_snapshot(struct id id);
 size_t fake_publish_text(const struct subject *subject, const char *text);
 /* Hands it to an instance, as the bus's callback would. */
 void fake_deliver(size_t message, size_t instance);
-/* Delivers a signal that was sent to all instances. */
+/* Delivers a signal that was sent to all instances; an ask to the owner, who publishes the snapshot and answers. */
 void fake_deliver_signal(size_t number);
 void fake_crash(size_t instance);
 /* One step of one shard. */
