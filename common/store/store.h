@@ -146,7 +146,8 @@ enum store_result store_write(struct store *store, const struct collection *coll
                               struct error *error) MUST_CHECK;
 
 /* Takes a record away, if it is at this version: for replicas of what its owner does not have any more. What waits in
- * its outbox goes with it. STORE_DONE also if there is no such record; STORE_CONFLICT_VERSION; STORE_UNAVAILABLE. */
+ * its outbox goes with it, and its claim may be taken again. STORE_DONE also if there is no such record;
+ * STORE_CONFLICT_VERSION; STORE_UNAVAILABLE. */
 enum store_result store_remove(struct store *store, const struct collection *collection, const struct id *id,
                                uint64_t expected, struct error *error) MUST_CHECK;
 
