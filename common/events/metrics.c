@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The metrics of events.
+ * The metrics of events that are received.
  *
  * What is held is in one list a subject, in the order in which it was first held, so that the oldest is known without
  * looking at all of them. Gaps are rare: the lock of these lists is on nobody's usual way. */
@@ -10,7 +10,6 @@
 
 #include "common/base/clock.h"
 #include "common/base/metrics.h"
-#include "common/events/relay.h"
 
 static const double MILLISECONDS_IN_SECOND = 1e3;
 static const double DELAYS[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600, 0};
@@ -42,18 +41,6 @@ static struct metric_family lag = {"turnstile_events_lag",
                                    METRIC_GAUGE, .labels = {"subject"}};
 static struct metric_family letters = {"turnstile_dead_letters_total", "Events that were put to the dead letters.",
                                        METRIC_COUNTER, .labels = {"subject", "reason"}};
-static struct metric_family relay_records = {
-    "turnstile_relay_records", "Records whose events the relay has to look after.", METRIC_GAUGE, .labels = {NULL}};
-static struct metric_family relay_memory = {"turnstile_relay_memory_bytes",
-                                            "Payload of events that the relay keeps in memory.", METRIC_GAUGE,
-                                            .labels = {NULL}};
-static struct metric_family relay_in_flight = {"turnstile_relay_publishes_in_flight",
-                                               "Events that the relay has published and the bus has not confirmed.",
-                                               METRIC_GAUGE, .labels = {NULL}};
-static struct metric_family relay_removals = {"turnstile_relay_removals_pending",
-                                              "Confirmed events that are still in the outbox.", METRIC_GAUGE,
-                                              .labels = {NULL}};
-
 static const char *const outcome_names[] = {
     [OUTCOME_APPLIED] = "applied", [OUTCOME_DONE] = "done",     [OUTCOME_GAP] = "gap",     [OUTCOME_AWAY] = "away",
     [OUTCOME_BUSY] = "busy",       [OUTCOME_FAILED] = "failed", [OUTCOME_STRAY] = "stray",
@@ -185,24 +172,4 @@ void event_metrics_watch(struct route *route)
 void event_metrics_forget(struct route *route)
 {
     metrics_forget(collect_route, route);
-}
-
-static void collect_relay(void *context)
-{
-    struct relay_figures figures;
-    relay_figures(context, &figures);
-    metric_set(metric_only(&relay_records), (double)figures.records);
-    metric_set(metric_only(&relay_memory), (double)figures.bytes);
-    metric_set(metric_only(&relay_in_flight), (double)figures.in_flight);
-    metric_set(metric_only(&relay_removals), (double)figures.removals);
-}
-
-void event_metrics_watch_relay(struct relay *relay)
-{
-    metrics_on_collect(collect_relay, relay);
-}
-
-void event_metrics_forget_relay(struct relay *relay)
-{
-    metrics_forget(collect_relay, relay);
 }
