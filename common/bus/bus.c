@@ -10,6 +10,7 @@
 #include "common/base/memory.h"
 #include "common/base/text.h"
 #include "common/bus/internal.h"
+#include "common/bus/metrics.h"
 #include "common/bus/names.h"
 
 enum {
@@ -161,6 +162,7 @@ bool bus_open_with(const struct bus_driver *driver, const struct bus_uri *uri, c
     }
     bus->hang_ms = hang_ms;
     bus->state = BUS_CONNECTING;
+    bus_metrics_state(BUS_CONNECTING);
     pthread_mutex_init(&bus->mutex, NULL);
     pthread_cond_init(&bus->supervise, NULL);
     pthread_cond_init(&bus->idle, NULL);

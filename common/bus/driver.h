@@ -69,6 +69,7 @@ struct bus_publication {
     struct bus_publication *previous, *next; /* in flight on the link; under the bus's mutex */
     atomic_uint references;                  /* the list's, and the queue's or the driver's */
     bool finished;                           /* under the bus's mutex */
+    double started;                          /* metrics_clock, when it was made */
     bus_confirmed *confirmed;
     void *context;
     char subject[BUS_SUBJECT_MAX];

@@ -10,6 +10,7 @@
 #include "common/base/log.h"
 #include "common/base/text.h"
 #include "common/bus/internal.h"
+#include "common/bus/metrics.h"
 
 static struct bus_position *find(struct bus *bus, const char *subject)
 {
@@ -76,6 +77,7 @@ static void tell(struct bus *bus, const struct bus_position *expected, const str
 {
     log_warning("the event bus has lost history: %s ends at %" PRIu64 ", it was at %" PRIu64, expected->subject,
                 found->sequence, expected->sequence);
+    bus_metrics_history_lost(expected->subject);
     if (bus->history_lost) {
         bus->history_lost(bus, expected->subject, expected->sequence, found->sequence, bus->context);
     }

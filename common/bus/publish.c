@@ -6,8 +6,10 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
+#include "common/base/metrics.h"
 #include "common/base/text.h"
 #include "common/bus/internal.h"
+#include "common/bus/metrics.h"
 #include "common/bus/names.h"
 
 static bool is_publishable(const char *subject, const char *message_id, size_t length)
@@ -25,6 +27,7 @@ static struct bus_publication *publication_new(const char *subject, const char *
         .confirmed = confirmed,
         .context = context,
         .length = length,
+        .started = metrics_clock(),
     };
     atomic_init(&publication->references, 2);
     text_copy_cut(publication->subject, sizeof(publication->subject), subject);
@@ -65,6 +68,7 @@ static bool accept(struct bus *bus, struct bus_publication *publication)
     }
     link->publications = publication;
     bus->in_flight++;
+    bus_metrics_accepted();
     return true;
 }
 
@@ -80,6 +84,7 @@ bool bus_publish(struct bus *bus, const char *subject, const char *message_id, c
     bool accepted = accept(bus, publication);
     pthread_mutex_unlock(&bus->mutex);
     if (!accepted) {
+        bus_metrics_refused(publication->subject);
         publication_free(publication);
     }
     return accepted;
@@ -110,6 +115,7 @@ static void finish(struct bus_publication *publication, bool stored, uint64_t se
     if (!first) {
         return;
     }
+    bus_metrics_published(publication->subject, stored, publication->started);
     publication->confirmed(stored, publication->context);
     pthread_mutex_lock(&bus->mutex);
     if (--bus->in_flight == 0) {

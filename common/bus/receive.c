@@ -2,6 +2,7 @@
  * Receiving: from the driver to the receive functions, and back as an acknowledgement. */
 #include "common/base/memory.h"
 #include "common/bus/internal.h"
+#include "common/bus/metrics.h"
 
 const char *delivery_subject(const struct delivery *delivery)
 {
@@ -69,12 +70,14 @@ static void end_delivery(struct delivery *delivery, enum bus_item_kind kind)
 
 void bus_ack(struct delivery *delivery)
 {
+    bus_metrics_acknowledged(delivery_subject(delivery));
     end_delivery(delivery, BUS_ITEM_ACKNOWLEDGEMENT);
 }
 
 /* Gives back to the server what was not acknowledged. */
 static void give_back(struct delivery *delivery)
 {
+    bus_metrics_dropped(delivery_subject(delivery));
     if (delivery->link->bus->driver->drop) {
         end_delivery(delivery, BUS_ITEM_DROP);
     } else {
@@ -137,6 +140,7 @@ void bus_link_deliver(struct delivery *delivery)
     }
     pthread_mutex_unlock(&bus->mutex);
     if (wanted) {
+        bus_metrics_delivered(desired->subscription.subject);
         desired->receive(delivery, desired->context);
         pthread_mutex_lock(&bus->mutex);
         desired->running = false;

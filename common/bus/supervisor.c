@@ -8,6 +8,7 @@
 #include "common/base/log.h"
 #include "common/base/text.h"
 #include "common/bus/internal.h"
+#include "common/bus/metrics.h"
 
 enum {
     BACKOFF_FIRST_MS = 100,
@@ -23,6 +24,7 @@ static void set_state(struct bus *bus, enum bus_state state)
         return;
     }
     bus->state = state;
+    bus_metrics_state(state);
     pthread_cond_broadcast(&bus->idle);
     if (bus->state_changed) {
         pthread_mutex_unlock(&bus->mutex);
@@ -89,6 +91,7 @@ static void report_loss(struct bus *bus, const struct bus_link *link)
 {
     pthread_mutex_unlock(&bus->mutex);
     log_warning("the connection to NATS is lost: %s, connecting again", link->reason);
+    bus_metrics_lost();
     pthread_mutex_lock(&bus->mutex);
     set_state(bus, BUS_CONNECTING);
 }
