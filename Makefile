@@ -5,7 +5,7 @@ VERSION := 0.1.0
 
 # ---- what is built: explicit lists ---------------------------------------------------------------------------
 
-base_SOURCES := buffer.c clock.c config.c encoding.c error.c failpoint.c hashmap.c id.c log.c memory.c metrics.c queue.c text.c text_fold.c
+base_SOURCES := buffer.c clock.c config.c encoding.c error.c failpoint.c hashmap.c id.c log.c memory.c metrics.c moment.c queue.c text.c text_fold.c
 schema_SOURCES := check.c document.c email.c errors.c json_schema.c money.c print.c table.c
 http_SOURCES := check.c conditional.c connection.c cookies.c headers.c metrics.c proxies.c receive.c request.c respond.c router.c server.c url.c worker.c
 auth_SOURCES := cache.c cookie.c metrics.c password.c token.c
@@ -14,7 +14,7 @@ bus_SOURCES := bus.c handle.c link.c metrics.c names.c position.c probe.c publis
 events_SOURCES := answering.c apply.c arrival.c asking.c audit.c backlog.c catalogue.c dead_letter.c entities.c \
   epoch.c events.c held.c history.c inbox.c listener.c message.c metrics.c refresh.c relay.c relay_metrics.c \
   republish.c shard.c signals.c snapshot.c thread.c upkeep.c verdict.c wish.c
-service_SOURCES := health.c metrics.c process.c resource.c service.c settings.c signals.c
+service_SOURCES := health.c metrics.c operations.c process.c resource.c service.c settings.c signals.c
 MODULES := base schema http auth store bus events service
 
 SERVICES := auth tickets orders
@@ -23,7 +23,7 @@ service_tickets_SOURCES := listeners.c main.c routes.c ticket.c
 service_orders_SOURCES := listeners.c main.c order.c routes.c
 
 TOOLS := eventctl
-tool_eventctl_SOURCES := asyncapi.c channel.c command.c connection.c dead.c dead_discard.c dead_letters.c dead_list.c dead_print.c dead_replay.c dead_selection.c indent.c input.c listen.c listen_options.c main.c moment.c options.c output.c publish.c schema.c signals.c subject.c
+tool_eventctl_SOURCES := asyncapi.c channel.c command.c connection.c dead.c dead_discard.c dead_letters.c dead_list.c dead_print.c dead_replay.c dead_selection.c indent.c input.c listen.c listen_options.c main.c options.c output.c publish.c schema.c signals.c subject.c
 
 # Each is a program of its own: tests/unit/<name>.c, tests/contract/<name>.c. What one needs besides the library, it
 # names: <name>_WITH := services/orders/order.c
@@ -35,9 +35,9 @@ ticket_rules_WITH := services/tickets/ticket.c
 auth_limiter_WITH := services/auth/limiter.c
 auth_user_WITH := services/auth/user.c
 eventctl_indent_WITH := tools/eventctl/indent.c
-eventctl_options_WITH := tools/eventctl/connection.c tools/eventctl/listen_options.c tools/eventctl/moment.c tools/eventctl/options.c tools/eventctl/signals.c
+eventctl_options_WITH := tools/eventctl/connection.c tools/eventctl/listen_options.c tools/eventctl/options.c tools/eventctl/signals.c
 CONTRACT_TESTS := bus bus_outage bus_stan store store_facts store_list store_processes store_removal store_sqlite http_limits http_server http_stop events
-events_WITH := tests/contract/events_fixture.c tests/contract/bus_server.c tests/contract/bus_server_stan.c
+events_WITH := tests/contract/events_fixture.c tests/contract/bus_server.c
 http_limits_WITH := tests/contract/http_fixture.c
 http_server_WITH := tests/contract/http_fixture.c
 http_stop_WITH := tests/contract/http_fixture.c
@@ -47,7 +47,7 @@ store_list_WITH := tests/contract/store_fixture.c
 store_processes_WITH := tests/contract/store_fixture.c
 store_removal_WITH := tests/contract/store_fixture.c
 store_sqlite_WITH := tests/contract/store_fixture.c
-bus_WITH := tests/contract/bus_fixture.c tests/contract/bus_server.c tests/contract/bus_server_stan.c
+bus_WITH := tests/contract/bus_fixture.c tests/contract/bus_server.c
 bus_outage_WITH := $(bus_WITH)
 bus_stan_WITH := $(bus_WITH)
 

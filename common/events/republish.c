@@ -194,11 +194,18 @@ static bool try_publish(struct run *run, struct flight *flight, const struct rec
     return false;
 }
 
-static void give_up(struct run *run, struct flight *flight, const char *why)
+static void leave_out(struct run *run, const struct collection *collection, const struct id *id, const char *why)
 {
-    log_error("The snapshot of %s/%s is left out: %s", flight->collection->name, flight->id.hex, why);
+    log_error("The snapshot of %s/%s is left out: %s", collection->name, id->hex, why);
     pthread_mutex_lock(&run->lock);
     run->progress.failed++;
+    pthread_mutex_unlock(&run->lock);
+}
+
+static void give_up(struct run *run, struct flight *flight, const char *why)
+{
+    leave_out(run, flight->collection, &flight->id, why);
+    pthread_mutex_lock(&run->lock);
     push(&run->free, flight);
     pthread_mutex_unlock(&run->lock);
 }
@@ -340,8 +347,11 @@ static bool find_record(struct run *run, const struct collection *collection, bo
     struct record head = RECORD_INIT;
     struct error error = ERROR_INIT;
     while (!store_get(run->config->store, collection, &run->config->id, &head, value, &error)) {
-        if (error.code == ERROR_NOT_FOUND) {
-            *ret_found = false;
+        if (error.code != ERROR_UNAVAILABLE) {
+            *ret_found = error.code != ERROR_NOT_FOUND;
+            if (*ret_found) {
+                leave_out(run, collection, &run->config->id, error.message);
+            }
             return true;
         }
         if (!wait_for_store(run, &error)) {
@@ -368,6 +378,9 @@ static bool publish_one(struct run *run)
             return false;
         }
     }
+    pthread_mutex_lock(&run->lock);
+    run->progress.is_absent = !found;
+    pthread_mutex_unlock(&run->lock);
     for (const struct collection *const *at = run->config->collections; *at != NULL && !found; at++) {
         if (has_snapshots(run->config->service, *at) && !publish_record(run, *at, &absent, NULL)) {
             return false;

@@ -16,6 +16,7 @@ enum {
 struct republish_progress {
     uint64_t published; /* and confirmed */
     uint64_t failed;    /* given up: the log says why */
+    bool is_absent;     /* there is no record of that id */
     /* What it waits for: */
     bool bus_is_away;
     bool store_is_away;

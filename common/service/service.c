@@ -14,6 +14,7 @@
 #include "common/base/text.h"
 #include "common/service/health.h"
 #include "common/service/metrics.h"
+#include "common/service/operations.h"
 #include "common/service/settings.h"
 #include "common/service/signals.h"
 
@@ -31,19 +32,21 @@ enum {
 static void usage(const struct service_definition *definition, FILE *file)
 {
     fprintf(file,
-            "Usage: %s [--help | --version | --config-names]\n"
+            "Usage: %s [--help | --version | --config-names | OPERATION]\n"
             "%s\n\n"
-            "Everything is configured by environment variables.\n\n",
+            "An operation is done in place of running, with the same variables:\n\n",
             definition->name, definition->summary);
+    operation_print_help(definition, file);
+    fputs("\nEverything is configured by environment variables.\n\n", file);
     settings_print_help(definition, file);
 }
 
-/* True if the command line asked for something else than to run; *ret_status is then the exit status. */
-static bool answer_command_line(int argc, char **argv, const struct service_definition *definition, int *ret_status)
+/* True if that was all that the command line asked for; *ret_status is then the exit status. Otherwise the operation is
+ * to be done, if it is one. */
+static bool answer_command_line(int argc, char **argv, const struct service_definition *definition,
+                                struct operation *ret_operation, int *ret_status)
 {
-    if (argc == 1) {
-        return false;
-    }
+    struct error error = ERROR_INIT;
     *ret_status = 0;
     if (argc == 2 && text_equal(argv[1], "--help")) {
         usage(definition, stdout);
@@ -51,8 +54,10 @@ static bool answer_command_line(int argc, char **argv, const struct service_defi
         printf("%s %s\n", definition->name, TURNSTILE_VERSION);
     } else if (argc == 2 && text_equal(argv[1], "--config-names")) {
         settings_print_names(definition, stdout);
+    } else if (operation_parse(argc, argv, definition, ret_operation, &error)) {
+        return false;
     } else {
-        fprintf(stderr, "%s: unknown argument \"%s\"; try --help\n", definition->name, argv[argc - 1]);
+        fprintf(stderr, "%s: %s; try --help\n", definition->name, error.message);
         *ret_status = EXIT_USAGE;
     }
     return true;
@@ -174,13 +179,15 @@ static void stop(struct service *service)
     id_source_free(&service->ids);
 }
 
-static void start_logging(const struct service *service)
+/* An operation writes what a person wants to know itself. */
+static void start_logging(const struct service *service, bool is_operation)
 {
     enum log_level level = LOG_LEVEL_INFO;
     enum log_format format = LOG_FORMAT_HUMAN;
     if (log_level_from_text(service->settings.log_level, &level) &&
         log_format_from_text(service->settings.log_format, &format)) {
-        log_init(service->definition->name, level, format);
+        bool is_quiet = is_operation && level == LOG_LEVEL_INFO;
+        log_init(service->definition->name, is_quiet ? LOG_LEVEL_WARNING : level, format);
     }
 }
 
@@ -220,7 +227,8 @@ int service_main(int argc, char **argv, const struct service_definition *definit
 {
     int status = 0;
     open_standard_files();
-    if (answer_command_line(argc, argv, definition, &status)) {
+    struct operation operation = {.kind = OPERATION_NONE};
+    if (answer_command_line(argc, argv, definition, &operation, &status)) {
         return status;
     }
     struct service service = {.definition = definition};
@@ -228,7 +236,7 @@ int service_main(int argc, char **argv, const struct service_definition *definit
         xfree(service.own_settings);
         return CONFIG_EXIT_STATUS;
     }
-    start_logging(&service);
+    start_logging(&service, operation.kind != OPERATION_NONE);
 #ifdef TURNSTILE_FAILPOINTS
     struct error error = ERROR_INIT;
     if (service.settings.failpoints[0] != '\0' && !failpoint_configure(service.settings.failpoints, &error)) {
@@ -237,7 +245,7 @@ int service_main(int argc, char **argv, const struct service_definition *definit
         return CONFIG_EXIT_STATUS;
     }
 #endif
-    status = start_wait_stop(&service);
+    status = operation.kind == OPERATION_NONE ? start_wait_stop(&service) : operation_run(&service, &operation);
     xfree(service.own_settings);
     return status;
 }

@@ -77,9 +77,20 @@ bool signals_new(struct signals **ret_signals, struct error *error)
     return true;
 }
 
-void signals_wait(struct signals *signals)
+void signals_started(struct signals *signals)
 {
     sem_post(&signals->started);
+}
+
+bool signals_came(struct signals *signals)
+{
+    int count = 0;
+    return sem_getvalue(&signals->received, &count) == 0 && count > 0;
+}
+
+void signals_wait(struct signals *signals)
+{
+    signals_started(signals);
     while (sem_wait(&signals->received) != 0 && errno == EINTR) {
     }
 }

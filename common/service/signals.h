@@ -17,6 +17,9 @@ struct signals;
 bool signals_new(struct signals **ret_signals, struct error *error) MUST_CHECK;
 /* The start is over: waits for a signal, which may have come already. */
 void signals_wait(struct signals *signals);
+/* For those who have something to do meanwhile: the start is over; and whether a signal has come. */
+void signals_started(struct signals *signals);
+bool signals_came(struct signals *signals);
 /* Further signals are ignored. */
 void signals_free(struct signals **signals);
 

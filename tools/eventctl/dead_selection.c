@@ -6,8 +6,8 @@
 #include <stdio.h>
 
 #include "common/base/clock.h"
+#include "common/base/moment.h"
 #include "common/base/text.h"
-#include "tools/eventctl/moment.h"
 #include "tools/eventctl/subject.h"
 
 static bool check(struct dead_selection *selection, struct error *error)

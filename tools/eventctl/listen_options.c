@@ -2,8 +2,8 @@
  * The options of eventctl listen, and the subscription that they make. */
 #include "tools/eventctl/listen_options.h"
 
+#include "common/base/moment.h"
 #include "common/base/text.h"
-#include "tools/eventctl/moment.h"
 
 enum {
     ACK_WAIT_S = 30, /* by default */

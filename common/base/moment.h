@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Moments as people write them on a command line: a time, or an age. */
-#ifndef TURNSTILE_TOOLS_EVENTCTL_MOMENT_H
-#define TURNSTILE_TOOLS_EVENTCTL_MOMENT_H
+#ifndef TURNSTILE_BASE_MOMENT_H
+#define TURNSTILE_BASE_MOMENT_H
 
 #include "common/base/error.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Moments as people write them on a command line. */
-#include "tools/eventctl/moment.h"
+#include "common/base/moment.h"
 
 #include <string.h>
 
