@@ -472,13 +472,13 @@ static void starts_where_it_is_told(void **state UNUSED)
     subscription.start = BUS_START_ALL;
     uint64_t sequence = expect_start(&subscription, (long[]){0, 1, 2, 3, 4}, 5);
     subscription.start = BUS_START_LAST_RECEIVED;
-    expect_start(&subscription, (long[]){4}, 1, 0);
+    expect_start(&subscription, (long[]){4}, 1);
     subscription.start = BUS_START_SEQUENCE;
     subscription.start_sequence = sequence;
-    expect_start(&subscription, (long[]){2, 3, 4}, 3, 0);
+    expect_start(&subscription, (long[]){2, 3, 4}, 3);
     subscription.start = BUS_START_TIME;
     subscription.start_time = middle;
-    expect_start(&subscription, (long[]){3, 4}, 2, 0);
+    expect_start(&subscription, (long[]){3, 4}, 2);
 
     subscription.start = BUS_START_NEW;
     struct receiver *receiver = receiver_new(RECEIVER_ACKNOWLEDGES);

@@ -19,7 +19,7 @@ static struct bus_server *server;
 static int start_server(void **state)
 {
     block_signals(state);
-    server = bus_server_new(BUS_SERVER_FILE, NULL, NULL);
+    server = bus_server_new_of("stan", BUS_SERVER_FILE, NULL, NULL);
     bus_server_start(server);
     return 0;
 }
@@ -124,7 +124,7 @@ static void a_refused_subscription_is_told_and_does_not_hinder_the_others(void *
 
 static void comes_back_to_a_server_that_has_forgotten_everything(void **state UNUSED)
 {
-    struct bus_server *forgetful = bus_server_new(BUS_SERVER_MEMORY, NULL, NULL);
+    struct bus_server *forgetful = bus_server_new_of("stan", BUS_SERVER_MEMORY, NULL, NULL);
     bus_server_start(forgetful);
     struct receiver *receiver = receiver_new(RECEIVER_ACKNOWLEDGES);
     struct bus *bus = open_bus(bus_server_uri(forgetful), "forgotten");
@@ -150,7 +150,7 @@ static void comes_back_to_a_server_that_has_forgotten_everything(void **state UN
 
 static void signs_in_with_user_and_password_and_never_logs_them(void **state UNUSED)
 {
-    struct bus_server *guarded = bus_server_new(BUS_SERVER_FILE, "tickets", "hunter2");
+    struct bus_server *guarded = bus_server_new_of("stan", BUS_SERVER_FILE, "tickets", "hunter2");
     bus_server_start(guarded);
     log_begin();
     char uri[96];
@@ -173,6 +173,71 @@ static void tries_the_next_host_when_one_is_away(void **state UNUSED)
              bus_server_port(server));
     struct bus *bus = open_bus_and_wait(uri, "hosts");
     bus_close(&bus, CLOSE_MS);
+}
+
+/* ---- addresses ---- */
+
+static void refuses_malformed_uris(void **state UNUSED)
+{
+    static const char *const bad[] = {
+        "",
+        "stan",
+        "stan://",
+        "stan:///ticketing",
+        "stan://127.0.0.1:4222",
+        "stan://127.0.0.1:4222/",
+        "stan://127.0.0.1:4222/two/parts",
+        "stan://127.0.0.1:4222/ticket ing",
+        "stan://127.0.0.1:0/ticketing",
+        "stan://127.0.0.1:65536/ticketing",
+        "stan://127.0.0.1:/ticketing",
+        "stan://127.0.0.1:4222,/ticketing",
+        "stan://host name/ticketing",
+        "stan://[::1/ticketing",
+        "stan://[::1]x/ticketing",
+        "stan://secret@127.0.0.1:4222/ticketing",
+        "stan://user:se%zzcret@127.0.0.1/ticketing",
+        "stan://a,b,c,d,e,f,g,h,i/ticketing",
+        "stan://127.0.0.1:4222/ticketing?",
+        "stan://127.0.0.1:4222/ticketing?replicas=3",
+        "stan://127.0.0.1:4222?replicas=3",
+        "stan://127.0.0.1:4222/ticketing?tls=secret",
+        "http://127.0.0.1:4222/ticketing",
+        "nats-streaming-server://127.0.0.1/ticketing",
+        "stan://127.0.0.1:4222/ticketing?replicas=3",
+        "nats://127.0.0.1:4222/two/parts",
+        "nats://127.0.0.1:4222/with.dots",
+        "nats://127.0.0.1:4222?replicas=2",
+        "nats://127.0.0.1:4222?replicas=0",
+        "nats://127.0.0.1:4222?replicas=7",
+        "nats://127.0.0.1:4222/turnstile?replicas=",
+        "nats://127.0.0.1:4222/turnstile?copies=3",
+        "nats://secret@127.0.0.1:4222",
+    };
+    static const char *const good[] = {
+        "stan://127.0.0.1:4222/ticketing",
+        "stan://nats/ticketing",
+        "stan://user:se%40cret@nats-1.example:4222,nats-2:4223,[::1]:4224/test-cluster_1",
+        "nats://127.0.0.1:4222",
+        "nats://127.0.0.1:4222/",
+        "nats://127.0.0.1/turnstile?replicas=1",
+        "nats://user:se%40cret@nats-1.example:4222,nats-2:4223,[::1]:4224?replicas=5",
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(bad); i++) {
+        struct bus *bus = NULL;
+        struct error error = ERROR_INIT;
+        struct bus_config config = {.uri = bad[i], .client_id = "fine", .publish_limit = 1};
+        assert_false(bus_uri_valid(bad[i]));
+        assert_false(bus_open(&config, &bus, &error));
+        assert_int_equal(error.code, ERROR_INVALID);
+        assert_null(bus);
+        assert_null(strstr(error.message, "cret"));
+        assert_non_null(strstr(error.message, "must be like "));
+        assert_true(strstr(bad[i], "stan://") != bad[i] || strstr(error.message, "must be like stan://"));
+    }
+    for (size_t i = 0; i < ARRAY_LENGTH(good); i++) {
+        assert_true(bus_uri_valid(good[i]));
+    }
 }
 
 /* ---- a server that stalls ---- */
@@ -253,6 +318,7 @@ int main(void)
         cmocka_unit_test(comes_back_to_a_server_that_has_forgotten_everything),
         cmocka_unit_test(signs_in_with_user_and_password_and_never_logs_them),
         cmocka_unit_test(tries_the_next_host_when_one_is_away),
+        cmocka_unit_test(refuses_malformed_uris),
         cmocka_unit_test(a_server_that_stalls_while_greeting_is_given_up),
     };
     return cmocka_run_group_tests(tests, start_server, stop_server);
