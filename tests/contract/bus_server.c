@@ -31,6 +31,7 @@ enum {
     ANSWER_MAX = 1024 * 1024,
     ARGUMENTS_MAX = 40,
     FTW_DESCRIPTORS = 16,
+    PATH_SIZE = 256,
 };
 
 struct chosen {
@@ -53,6 +54,7 @@ struct engine {
     const char *health, *healthy; /* what the monitoring is asked for, and what is in its answer when all is well */
     const char *programs[4];      /* where it may be */
     size_t (*make_arguments)(const struct bus_server *server, const char **arguments);
+    long (*pending)(const struct bus_server *server, const char *subject, const char *group);
 };
 
 struct bus_server {
@@ -139,6 +141,46 @@ static size_t jetstream_arguments(const struct bus_server *server, const char **
     return 3;
 }
 
+/* The number behind the first `name` in the text. */
+static long number_of(const char *text, const char *name)
+{
+    const char *found = strstr(text, name);
+    return found ? strtol(found + strlen(name), NULL, 10) : -1;
+}
+
+static long stan_pending(const struct bus_server *server, const char *subject, const char *group)
+{
+    char path[PATH_SIZE], queue[PATH_SIZE];
+    snprintf(path, sizeof(path), "/streaming/channelsz?subs=1&channel=%s", subject);
+    snprintf(queue, sizeof(queue), "\"%s:%s\"", group, group);
+    char *text = bus_server_monitor(server, path);
+    if (!text) {
+        return -1;
+    }
+    long pending = 0;
+    long sent = -1;
+    for (const char *member = text; (member = strstr(member, queue)) != NULL; member++) {
+        long last = number_of(member, "\"last_sent\": ");
+        sent = last > sent ? last : sent;
+        pending += number_of(member, "\"pending_count\": ");
+    }
+    bool is_all = sent >= number_of(text, "\"last_seq\": ");
+    xfree(text);
+    return is_all ? pending : -1;
+}
+
+static long jetstream_pending(const struct bus_server *server, const char *subject, const char *group)
+{
+    char name[PATH_SIZE];
+    snprintf(name, sizeof(name), "\"name\": \"%s:%s\"", group, subject);
+    char *text = bus_server_monitor(server, "/jsz?consumers=1");
+    const char *consumer = text ? strstr(text, name) : NULL;
+    bool is_all = consumer && number_of(consumer, "\"num_pending\": ") == 0;
+    long pending = is_all ? number_of(consumer, "\"num_ack_pending\": ") : -1;
+    xfree(text);
+    return pending;
+}
+
 static const struct engine engines[] = {
     {.name = "stan",
      .uri_scheme = "stan",
@@ -146,7 +188,8 @@ static const struct engine engines[] = {
      .health = "/streaming/serverz",
      .healthy = "\"state\"",
      .programs = {".deps/bin/nats-streaming-server"},
-     .make_arguments = stan_arguments},
+     .make_arguments = stan_arguments,
+     .pending = stan_pending},
     {.name = "jetstream",
      .uri_scheme = "nats",
      .uri_end = "",
@@ -154,7 +197,8 @@ static const struct engine engines[] = {
      .healthy = "\"ok\"",
      .programs = {"/usr/sbin/nats-server", "/usr/local/sbin/nats-server", "/usr/local/bin/nats-server",
                   "/usr/bin/nats-server"},
-     .make_arguments = jetstream_arguments},
+     .make_arguments = jetstream_arguments,
+     .pending = jetstream_pending},
 };
 
 static struct chosen choose(void)
@@ -404,4 +448,9 @@ char *bus_server_monitor(const struct bus_server *server, const char *path)
     }
     close(descriptor);
     return answer.length > 0 ? xstrdup(answer.data) : NULL;
+}
+
+long bus_server_pending(const struct bus_server *server, const char *subject, const char *group)
+{
+    return server->engine->pending(server, subject, group);
 }

@@ -53,6 +53,10 @@ void bus_server_revert(struct bus_server *server);
 /* What the server's monitoring answers to GET `path`; NULL if it does not. Caller frees with xfree. */
 char *bus_server_monitor(const struct bus_server *server, const char *path);
 
+/* What the members of a durable group, of the same name, have and did not acknowledge; -1 if not everything that is
+ * there was delivered yet. */
+long bus_server_pending(const struct bus_server *server, const char *subject, const char *group);
+
 /* A port of the loopback address that nothing listens on. */
 unsigned bus_server_free_port(void);
 

@@ -253,7 +253,8 @@ static void publishes_again_what_was_confirmed_but_not_removed(void **state)
     struct instance next = instance_open(world, "writers", "writers-2");
     write_version(&next, id, 2);
     wait_for_version(shop.store, &copies, id, 2);
-    tap_wait(created, 2); /* the lower version went first, again */
+    /* The lower version went first, again: which JetStream knows by its id. */
+    tap_wait(created, bus_server_is_jetstream() ? 1 : 2);
     wait_for_empty_outbox(next.store);
     instance_close(&next);
     instance_close(&shop);

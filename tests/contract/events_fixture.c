@@ -363,34 +363,12 @@ void wait_for_empty_outbox(struct store *store)
     assert_true(eventually(is_outbox_empty, store));
 }
 
-/* The number behind the first `name` in the text. */
-static long number_of(const char *text, const char *name)
-{
-    const char *found = strstr(text, name);
-    return found != NULL ? strtol(found + strlen(name), NULL, 10) : -1;
-}
-
 /* Of all members of the service's group on the subject: what is unacknowledged, or -1 if one has not been sent all. */
 long pending_of(const struct world *world, const char *service, const char *subject)
 {
-    char path[URI_SIZE];
-    char queue[BUS_NAME_MAX];
-    snprintf(path, sizeof(path), "/streaming/channelsz?subs=1&channel=%s", subject);
-    snprintf(queue, sizeof(queue), "\"%s-service:%s-service\"", service, service);
-    char *text = bus_server_monitor(world->server, path);
-    if (text == NULL) {
-        return -1;
-    }
-    long pending = 0;
-    long sent = -1;
-    for (const char *member = text; (member = strstr(member, queue)) != NULL; member++) {
-        long last = number_of(member, "\"last_sent\": ");
-        sent = last > sent ? last : sent;
-        pending += number_of(member, "\"pending_count\": ");
-    }
-    bool is_all = sent >= number_of(text, "\"last_seq\": ");
-    xfree(text);
-    return is_all ? pending : -1;
+    char group[BUS_NAME_MAX];
+    snprintf(group, sizeof(group), "%s-service", service);
+    return bus_server_pending(world->server, subject, group);
 }
 
 struct group {
