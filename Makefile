@@ -58,6 +58,7 @@ store_ENGINES := $(STORE_ENGINES)
 BUS_ENGINES := TEST_BUS=stan TEST_BUS=jetstream
 bus_ENGINES := $(BUS_ENGINES)
 bus_outage_ENGINES := $(BUS_ENGINES)
+events_ENGINES := $(BUS_ENGINES)
 store_facts_ENGINES := $(STORE_ENGINES)
 store_list_ENGINES := $(STORE_ENGINES)
 store_processes_ENGINES := $(STORE_ENGINES)
