@@ -6,6 +6,8 @@ static struct metric_family durations = {"turnstile_store_operation_duration_sec
                                          "How long operations on the store took, waiting for its turn included.",
                                          METRIC_HISTOGRAM, .labels = {"operation", "result"}};
 
+static atomic_bool last_change_failed; /* a process has one store */
+
 static void observe(const char *operation, double started, const char *result)
 {
     metric_observe(metric_with(&durations, operation, result), metrics_clock() - started);
@@ -25,10 +27,16 @@ static const char *failure_name(const struct error *error)
     }
 }
 
-bool store_measured(const char *operation, double started, bool done, const struct error *error)
+bool store_measured_read(const char *operation, double started, bool done, const struct error *error)
 {
     observe(operation, started, done ? "done" : failure_name(error));
     return done;
+}
+
+bool store_measured_change(const char *operation, double started, bool done, const struct error *error)
+{
+    atomic_store(&last_change_failed, !done);
+    return store_measured_read(operation, started, done, error);
 }
 
 enum store_result store_measured_write(const char *operation, double started, enum store_result result)
@@ -41,6 +49,12 @@ enum store_result store_measured_write(const char *operation, double started, en
         [STORE_OUTBOX_FULL] = "outbox_full",
         [STORE_UNAVAILABLE] = "unavailable",
     };
+    atomic_store(&last_change_failed, result == STORE_UNAVAILABLE);
     observe(operation, started, names[result]);
     return result;
+}
+
+bool store_metrics_can_change(void)
+{
+    return !atomic_load(&last_change_failed);
 }

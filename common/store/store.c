@@ -103,7 +103,7 @@ void store_close(struct store **store)
 bool store_ping(struct store *store, struct error *error)
 {
     double started = metrics_clock();
-    return store_measured("ping", started, store->driver->ping(store->state, error), error);
+    return store_measured_change("ping", started, store->driver->ping(store->state, error), error);
 }
 
 static bool get(struct store *store, const struct collection *declared, enum store_key key, const char *text,
@@ -115,7 +115,7 @@ static bool get(struct store *store, const struct collection *declared, enum sto
     bool found = false;
     double started = metrics_clock();
     bool is_read = store->driver->get(store->state, collection, key, text, &found, &head, entity, error);
-    if (!store_measured("get", started, is_read, error)) {
+    if (!store_measured_read("get", started, is_read, error)) {
         return false;
     }
     if (!found) {
@@ -242,7 +242,8 @@ bool store_fact_get(struct store *store, const char *name, int64_t *ret_value, s
 {
     check_fact_name(name);
     double started = metrics_clock();
-    return store_measured("fact_get", started, store->driver->fact_get(store->state, name, ret_value, error), error);
+    return store_measured_read("fact_get", started, store->driver->fact_get(store->state, name, ret_value, error),
+                               error);
 }
 
 bool store_fact_raise(struct store *store, const char *name, int64_t value, struct error *error)
@@ -250,7 +251,8 @@ bool store_fact_raise(struct store *store, const char *name, int64_t value, stru
     check_fact_name(name);
     assert(value >= 0);
     double started = metrics_clock();
-    return store_measured("fact_raise", started, store->driver->fact_raise(store->state, name, value, error), error);
+    return store_measured_change("fact_raise", started, store->driver->fact_raise(store->state, name, value, error),
+                                 error);
 }
 
 bool store_fact_replace(struct store *store, const char *name, int64_t expected, int64_t value, bool *ret_replaced,
@@ -259,7 +261,7 @@ bool store_fact_replace(struct store *store, const char *name, int64_t expected,
     check_fact_name(name);
     double started = metrics_clock();
     bool done = store->driver->fact_replace(store->state, name, expected, value, ret_replaced, error);
-    return store_measured("fact_replace", started, done, error);
+    return store_measured_change("fact_replace", started, done, error);
 }
 
 /* ---- the outbox ---- */
@@ -270,15 +272,15 @@ bool store_outbox_remove(struct store *store, const struct outbox_key *keys, siz
         (void)find_collection(store, keys[i].collection);
     }
     double started = metrics_clock();
-    return count == 0 || store_measured("outbox_remove", started,
-                                        store->driver->outbox_remove(store->state, keys, count, error), error);
+    return count == 0 || store_measured_change("outbox_remove", started,
+                                               store->driver->outbox_remove(store->state, keys, count, error), error);
 }
 
 bool store_outbox_count(struct store *store, uint64_t *ret_count, int64_t *ret_oldest, struct error *error)
 {
     double started = metrics_clock();
     bool done = store->driver->outbox_count(store->state, ret_count, ret_oldest, error);
-    return store_measured("outbox_count", started, done, error);
+    return store_measured_read("outbox_count", started, done, error);
 }
 
 /* ---- lists ---- */
@@ -292,7 +294,7 @@ bool store_list(struct store *store, const struct collection *collection, const 
     }
     double started = metrics_clock();
     bool done = store_page_read(store->driver, store->state, &plan, query->limit, ret_page, error);
-    return store_measured("list", started, done, error);
+    return store_measured_read("list", started, done, error);
 }
 
 bool store_outbox_read(struct store *store, const struct outbox_query *query, struct outbox_page *ret_page,
@@ -306,5 +308,5 @@ bool store_outbox_read(struct store *store, const struct outbox_query *query, st
     double started = metrics_clock();
     bool done = store_outbox_page_read(store->driver, store->state, store->collections, store->collection_count, query,
                                        ret_page, error);
-    return store_measured("outbox_read", started, done, error);
+    return store_measured_read("outbox_read", started, done, error);
 }
