@@ -157,7 +157,7 @@ bool gap_is_due(const struct gap *gap, size_t held, size_t held_max, int64_t now
     if (gap->asked_at == 0) {
         return now - gap->since >= (is_urgent ? EVENT_ASK_EARLY_MS : EVENT_ASK_MS);
     }
-    int64_t again = is_urgent ? (gap->is_answered ? EVENT_ASK_EARLY_MS : URGENT_AGAIN_MS) : EVENT_ASK_AGAIN_MS;
+    int64_t again = is_urgent ? (gap->had_strays ? EVENT_ASK_EARLY_MS : URGENT_AGAIN_MS) : EVENT_ASK_AGAIN_MS;
     return now - gap->asked_at >= again;
 }
 
@@ -165,14 +165,13 @@ void gap_asked(struct gap *gap, uint64_t number, int64_t now)
 {
     gap->asks[gap->ask_count++ % GAP_ASKS_MAX] = number;
     gap->asked_at = now;
-    gap->is_answered = false;
+    gap->had_strays = false;
 }
 
-bool gap_answered(struct gap *gap, uint64_t number)
+bool gap_was_asked(const struct gap *gap, uint64_t number)
 {
     for (size_t i = 0; i < GAP_ASKS_MAX; i++) {
         if (gap->asks[i] == number) {
-            gap->is_answered = true;
             return true;
         }
     }

@@ -34,7 +34,7 @@ struct gap {
     uint64_t stored;  /* the version that is stored: the one after it is lacking */
     int64_t since;    /* when that was first found lacking */
     int64_t asked_at; /* 0: not yet */
-    bool is_answered; /* the latest ask */
+    bool had_strays;  /* as the answer to the latest ask has shown */
     bool was_logged;  /* that it is asked about */
     uint64_t asks[GAP_ASKS_MAX];
     size_t ask_count;
@@ -51,11 +51,11 @@ struct gap *gaps_find(const struct gaps *gaps, const char *key); /* NULL: there 
 void gap_look(struct gap *gap, uint64_t stored, int64_t now);
 /* True if its owner is to be asked now: after EVENT_ASK_MS, and then every EVENT_ASK_AGAIN_MS. Where events that are
  * held take so much of what may be in flight that others might have to wait, the first ask follows after
- * EVENT_ASK_EARLY_MS, and the next ones within a second, or as soon as the latest was answered. `held` and `held_max`
- * are those of the whole subject. */
+ * EVENT_ASK_EARLY_MS, and the next ones every second; every EVENT_ASK_EARLY_MS where it were strays. `held` and
+ * `held_max` are those of the whole subject. */
 bool gap_is_due(const struct gap *gap, size_t held, size_t held_max, int64_t now);
 void gap_asked(struct gap *gap, uint64_t number, int64_t now);
 /* False if this ask was not about this gap, or long ago. */
-bool gap_answered(struct gap *gap, uint64_t number) MUST_CHECK;
+bool gap_was_asked(const struct gap *gap, uint64_t number) MUST_CHECK;
 
 #endif

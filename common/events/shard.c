@@ -457,17 +457,24 @@ static void take_answer(struct shard *shard, const struct notice *notice, int64_
     char key[RECORD_KEY_SIZE];
     record_key(notice->collection, &notice->id, key);
     struct gap *gap = gaps_find(shard->gaps, key);
-    if (gap == NULL || !gap_answered(gap, notice->ask)) {
+    if (gap == NULL || !gap_was_asked(gap, notice->ask)) {
         return;
     }
+    bool had_strays = false;
     struct arrival *next = held_take(shard->held, key);
     while (next != NULL) {
         struct arrival *arrival = next;
         next = arrival->next;
         bool came_before = arrival->gap != NULL && arrival->asks < notice->ask;
-        if (!came_before || !judge(shard, arrival, &answer)) {
+        if (came_before && judge(shard, arrival, &answer)) {
+            had_strays = true;
+        } else {
             hold_again(shard, arrival, now);
         }
+    }
+    gap = gaps_find(shard->gaps, key); /* it ends with the last that is held */
+    if (gap != NULL) {
+        gap->had_strays = had_strays;
     }
 }
 
