@@ -9,7 +9,7 @@ base_SOURCES := buffer.c clock.c config.c encoding.c error.c failpoint.c hashmap
 schema_SOURCES := check.c document.c email.c errors.c json_schema.c money.c print.c table.c
 http_SOURCES := check.c conditional.c connection.c cookies.c headers.c metrics.c proxies.c receive.c request.c respond.c router.c server.c url.c worker.c
 auth_SOURCES := cache.c cookie.c metrics.c password.c token.c
-store_SOURCES := collection.c cursor.c metrics.c page.c plan.c store.c value.c sqlite/committer.c sqlite/connection.c sqlite/driver.c sqlite/fact.c sqlite/lock.c sqlite/migrate.c sqlite/outbox.c sqlite/pool.c sqlite/read.c sqlite/remove.c sqlite/rows.c sqlite/transaction.c
+store_SOURCES := collection.c cursor.c metrics.c page.c plan.c store.c value.c mongo/document.c mongo/driver.c mongo/fact.c mongo/lease.c mongo/migrate.c mongo/outbox.c mongo/read.c mongo/uri.c mongo/write.c sqlite/committer.c sqlite/connection.c sqlite/driver.c sqlite/fact.c sqlite/lock.c sqlite/migrate.c sqlite/outbox.c sqlite/pool.c sqlite/read.c sqlite/remove.c sqlite/rows.c sqlite/transaction.c
 bus_SOURCES := bus.c handle.c link.c metrics.c names.c position.c probe.c publish.c receive.c signal.c supervisor.c uri.c stan/connect.c stan/driver.c stan/position.c stan/publish.c stan/subscribe.c jetstream/connect.c jetstream/consumer.c jetstream/driver.c jetstream/json.c jetstream/publish.c jetstream/receive.c jetstream/request.c jetstream/signal.c jetstream/stream.c
 events_SOURCES := answering.c apply.c arrival.c asking.c audit.c backlog.c catalogue.c dead_letter.c entities.c \
   epoch.c events.c held.c history.c inbox.c listener.c message.c metrics.c refresh.c relay.c relay_metrics.c \
@@ -38,32 +38,36 @@ auth_limiter_WITH := services/auth/limiter.c
 auth_user_WITH := services/auth/user.c
 eventctl_indent_WITH := tools/eventctl/indent.c
 eventctl_options_WITH := tools/eventctl/connection.c tools/eventctl/listen_options.c tools/eventctl/options.c tools/eventctl/signals.c
-CONTRACT_TESTS := bus bus_outage bus_stan store store_facts store_list store_processes store_removal store_sqlite http_limits http_server http_stop events
+CONTRACT_TESTS := bus bus_outage bus_position bus_stan store store_facts store_list store_processes store_removal store_sqlite http_limits http_server http_stop events
 events_WITH := tests/contract/events_fixture.c tests/contract/bus_server.c
 http_limits_WITH := tests/contract/http_fixture.c
 http_server_WITH := tests/contract/http_fixture.c
 http_stop_WITH := tests/contract/http_fixture.c
-store_WITH := tests/contract/store_fixture.c
-store_facts_WITH := tests/contract/store_fixture.c
-store_list_WITH := tests/contract/store_fixture.c
-store_processes_WITH := tests/contract/store_fixture.c
-store_removal_WITH := tests/contract/store_fixture.c
-store_sqlite_WITH := tests/contract/store_fixture.c
+store_WITH := tests/contract/store_fixture.c tests/contract/mongo_server.c
+store_facts_WITH := $(store_WITH)
+store_list_WITH := $(store_WITH)
+store_processes_WITH := $(store_WITH)
+store_removal_WITH := $(store_WITH)
+store_sqlite_WITH := $(store_WITH)
 bus_WITH := tests/contract/bus_fixture.c tests/contract/bus_server.c
 bus_outage_WITH := $(bus_WITH)
+bus_position_WITH := $(bus_WITH)
 bus_stan_WITH := $(bus_WITH)
 
 # Those that run once on each engine say which environment variables choose it, several joined by commas:
 # <name>_ENGINES := TEST_STORE=sqlite,TEST_BUS=stan
-STORE_ENGINES := TEST_STORE=sqlite
+STORE_ENGINES := TEST_STORE=sqlite TEST_STORE=mongo
 store_ENGINES := $(STORE_ENGINES)
 BUS_ENGINES := TEST_BUS=stan TEST_BUS=jetstream
 bus_ENGINES := $(BUS_ENGINES)
 bus_outage_ENGINES := $(BUS_ENGINES)
+bus_position_ENGINES := $(BUS_ENGINES)
 events_ENGINES := $(BUS_ENGINES)
 store_facts_ENGINES := $(STORE_ENGINES)
 store_list_ENGINES := $(STORE_ENGINES)
 store_processes_ENGINES := $(STORE_ENGINES)
+store_facts_ENGINES := $(STORE_ENGINES)
+store_removal_ENGINES := $(STORE_ENGINES)
 store_removal_ENGINES := $(STORE_ENGINES)
 
 PACKAGES := libmicrohttpd jansson libjwt sqlite3 libmongoc-1.0 libsodium libcrypto
@@ -114,9 +118,10 @@ else
 DEFINES += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 endif
 
-# CPPFLAGS, CFLAGS and LDFLAGS are the user's, and come last so that they win.
+# CPPFLAGS, CFLAGS and LDFLAGS are the user's, and come last so that they win. Libraries' headers are the system's: they
+# are not warned about.
 COMPILE_FLAGS := -std=c17 -g $(OPTIMIZE) $(DEFINES) $(WARNINGS) $(HARDENING) $(SANITIZE) \
-  $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null) $(CPPFLAGS) $(CFLAGS)
+  $(patsubst -I%,-isystem%,$(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)) $(CPPFLAGS) $(CFLAGS)
 LINK_FLAGS := -g $(OPTIMIZE) $(HARDENING) $(SANITIZE) $(LINK_HARDENING) $(CFLAGS) $(LDFLAGS)
 LINK_LIBRARIES := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) $(LIBRARIES)
 
@@ -138,7 +143,7 @@ JOBS = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 # ---- what people say -----------------------------------------------------------------------------------------
 # Each of these installs first and then runs make again: what pkg-config knows may just have been installed.
 
-.PHONY: build deps up down test bench lint format clean help
+.PHONY: build deps up down test chaos bench lint format clean help
 build: deps ## build the services and tools (build/release)
 	@$(MAKE) $(JOBS) programs
 
@@ -154,6 +159,10 @@ down: ## stop what `make up DETACH=1` started
 test: deps ## run the unit, contract and integration tests
 	@$(if $(ONLY),$(RUN_TESTS) --check $(UNIT_PROGRAMS) $(CONTRACT_RUNS))
 	@$(MAKE) $(JOBS) VARIANT=$(TEST_VARIANT) run-tests
+
+chaos: build ## everything goes wrong at once, for SECONDS=600 on each pair of engines, and nothing may be lost
+	@exec $(PYTHON) -B tests/chaos/chaos.py --build $(abspath $(BUILD)) $(if $(SECONDS),--seconds '$(SECONDS)') \
+	  $(if $(SEED),--seed '$(SEED)') $(if $(STORE),--store '$(STORE)') $(if $(BUS),--bus '$(BUS)') $(if $(V),--verbose)
 
 bench: build ## measure what a request costs (needs wrk)
 	@$(MAKE) $(JOBS) $(BUILD)/tests/bench/store_insert
@@ -178,6 +187,7 @@ help: ## this list
 	  '  V=1                    show the commands' \
 	  '  WERROR=1               warnings are errors' \
 	  '  SAN=address|thread|undefined  build and test with a sanitizer (thread: no integration tests)' \
+	  '  SECONDS=600 SEED=number STORE=sqlite|mongo BUS=stan|jetstream  chaos: how long; what goes wrong; on which engines' \
 	  '  ONLY=word              test: only what has it in its name: unit, unit/schema_fields, integration/test_auth' \
 	  '  DETACH=1               up: return when ready' \
 	  '  SCALE=1                up: instances of each service' \
@@ -198,7 +208,10 @@ comma := ,
 contract_runs = $(if $($(1)_ENGINES),$(addprefix $(BUILD)/tests/contract/$(1)$(comma),$($(1)_ENGINES)),$(BUILD)/tests/contract/$(1))
 CONTRACT_RUNS := $(foreach name,$(CONTRACT_TESTS),$(call contract_runs,$(name)))
 
+# Pairs of engines that chaos is tried on.
+CHAOS_PAIRS := sqlite,stan
 RUN_TESTS = $(PYTHON) -B tests/run.py --build $(BUILD) $(if $(SAN),--sanitizer $(SAN)) $(if $(ONLY),--only '$(ONLY)') \
+  $(addprefix --chaos ,$(CHAOS_PAIRS)) \
   $(if $(V),--verbose)
 
 .PHONY: programs unit-programs contract-programs run-tests FORCE

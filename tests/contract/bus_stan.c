@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -175,6 +176,79 @@ static void tries_the_next_host_when_one_is_away(void **state UNUSED)
     bus_close(&bus, CLOSE_MS);
 }
 
+/* ---- positions ---- */
+
+struct loss {
+    atomic_size_t count;
+    atomic_uint_fast64_t expected, found;
+};
+
+static void record_loss(struct bus *bus UNUSED, const char *subject UNUSED, uint64_t expected, uint64_t found,
+                        void *context)
+{
+    struct loss *loss = context;
+    loss->expected = expected;
+    loss->found = found;
+    loss->count++;
+}
+
+/* A frozen server is as silent as an empty channel. */
+static void the_silence_of_a_frozen_server_does_not_count(void **state UNUSED)
+{
+    struct bus_server *frozen = bus_server_new_of("stan", BUS_SERVER_FILE, NULL, NULL);
+    struct bus_position positions[] = {{.subject = "empty", .sequence = 7}};
+    struct loss loss = {.count = 0};
+    struct bus_config config = {.uri = bus_server_uri(frozen),
+                                .client_id = "silence",
+                                .publish_limit = 1,
+                                .positions = positions,
+                                .position_count = 1,
+                                .history_lost = record_loss,
+                                .context = &loss};
+    struct bus *bus = NULL;
+    struct error error = ERROR_INIT;
+    bus_server_start(frozen);
+    log_begin();
+    assert_true(bus_open(&config, &bus, &error));
+    assert_false(bus_wait_up(bus, 700)); /* it waits for the channel's last message */
+    bus_server_freeze(frozen);
+    log_wait("cannot tell how far the channels are: the server does not answer, retrying in ");
+    assert_int_equal(loss.count, 0);
+    bus_server_thaw(frozen);
+    bool up = bus_wait_up(bus, WAIT_MS);
+    xfree(log_end());
+    assert_true(up);
+    assert_int_equal(loss.count, 1);
+    assert_int_equal(loss.expected, 7);
+    assert_int_equal(loss.found, 0);
+    assert_int_equal(bus_position(bus, "empty"), 0);
+    bus_close(&bus, CLOSE_MS);
+    bus_server_free(&frozen);
+}
+
+/* Nobody has to wait for the silence to end. */
+static void closes_while_it_waits_for_an_empty_channel(void **state UNUSED)
+{
+    struct bus_position positions[] = {{.subject = "empty:closed", .sequence = 1}};
+    struct loss loss = {.count = 0};
+    struct bus_config config = {.uri = bus_server_uri(server),
+                                .client_id = "hurry",
+                                .publish_limit = 1,
+                                .positions = positions,
+                                .position_count = 1,
+                                .history_lost = record_loss,
+                                .context = &loss};
+    struct bus *bus = NULL;
+    struct error error = ERROR_INIT;
+    assert_true(bus_open(&config, &bus, &error));
+    while (!is_client("hurry")) {
+        usleep(1000);
+    }
+    bus_close(&bus, CLOSE_MS);
+    assert_int_equal(loss.count, 0);
+    assert_false(is_client("hurry"));
+}
+
 /* ---- addresses ---- */
 
 static void refuses_malformed_uris(void **state UNUSED)
@@ -318,6 +392,8 @@ int main(void)
         cmocka_unit_test(comes_back_to_a_server_that_has_forgotten_everything),
         cmocka_unit_test(signs_in_with_user_and_password_and_never_logs_them),
         cmocka_unit_test(tries_the_next_host_when_one_is_away),
+        cmocka_unit_test(the_silence_of_a_frozen_server_does_not_count),
+        cmocka_unit_test(closes_while_it_waits_for_an_empty_channel),
         cmocka_unit_test(refuses_malformed_uris),
         cmocka_unit_test(a_server_that_stalls_while_greeting_is_given_up),
     };
