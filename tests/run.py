@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the test programs it is given and then the integration tests, and ends with the counts of all of them.
+"""Runs the test programs it is given, the integration tests and chaos, and ends with the counts of all of them.
 
 A program is given as its path, and behind that the environment variables that choose its engine, if it has several:
 build/test/tests/contract/store,TEST_STORE=mongo is reported as contract/store [mongo]. Its output is shown when it
@@ -28,6 +28,14 @@ COLLECT_SECONDS_MAX = 60
 PYTEST_NO_TESTS = 5
 SUGGESTIONS_MAX = 5
 INTEGRATION = "integration"
+CHAOS = "chaos"
+CHECKER_SECONDS_MAX = 60
+# Enough for each kind of failure to happen a few times; `make chaos` has more patience.
+CHAOS_SECONDS = 45
+CHAOS_SECONDS_MAX = 300
+CHAOS_LIMITS = ("--frozen-max", "6", "--away-max", "4")
+# Requests a second that two cores can do beside all that happens.
+CHAOS_RATE, CHAOS_RATE_SANITIZED = 40, 15
 PROGRAM_FOLDERS = ("unit", "contract")
 ADDR_NO_RANDOMIZE = 0x0040000
 ROOT = Path(__file__).resolve().parent.parent
@@ -124,12 +132,47 @@ def run_program(program: Program, verbose: bool) -> Counts:
     return counts
 
 
+@dataclass
+class Chaos:
+    """Everything goes wrong at once, on one pair of engines; or what judges it is itself tested."""
+
+    name: str
+    arguments: list[str]
+    seconds_max: int
+
+    @classmethod
+    def suites(cls, pairs: list[str], build: Path, sanitizer: str) -> "list[Chaos]":
+        if not pairs:
+            return []
+        rate = CHAOS_RATE_SANITIZED if sanitizer else CHAOS_RATE
+        suites = [cls(f"{CHAOS}/checker", ["test_checker.py"], CHECKER_SECONDS_MAX)]
+        for pair in pairs:
+            store, bus = pair.split(",")
+            arguments = ["chaos.py", "--build", str(build), "--store", store, "--bus", bus, *CHAOS_LIMITS,
+                         "--seconds", str(CHAOS_SECONDS), "--rate", str(rate)]
+            suites.append(cls(f"{CHAOS} [{store}, {bus}]", arguments, CHAOS_SECONDS_MAX))
+        return suites
+
+    def run(self, verbose: bool) -> Counts:
+        start = time.monotonic()
+        program, *arguments = self.arguments
+        command = [sys.executable, "-B", f"tests/chaos/{program}", *arguments]
+        status, output = run_bounded(command, self.seconds_max, subprocess.PIPE)
+        counts = Counts(passed=1) if status == 0 else Counts(failed=1)
+        if verbose or counts.failed:
+            print(output, end="" if output.endswith("\n") else "\n")
+        print(f"  TEST   {self.name:<36} {counts}, {time.monotonic() - start:.1f} s", flush=True)
+        if counts.failed:
+            print(f"  FAILED {self.name}: {describe(status, self.seconds_max)}", flush=True)
+        return counts
+
+
 def word_for_pytest(only: str) -> str | None:
     """What an integration test's name is to contain; None: the word is about the other folders."""
     folder, _, rest = only.partition("/")
     if folder == INTEGRATION:
         return rest
-    return None if folder in PROGRAM_FOLDERS else only
+    return None if folder in (*PROGRAM_FOLDERS, CHAOS) or only.startswith(f"{CHAOS} ") else only
 
 
 def pytest_command(build: Path, word: str, *arguments: str) -> list[str]:
@@ -173,9 +216,9 @@ def similar_names(only: str, names: list[str]) -> list[str]:
     return list(dict.fromkeys(name for word in close for name in by_word[word]))[:SUGGESTIONS_MAX]
 
 
-def check_only(only: str, programs: list[Program], build: Path, has_integration: bool) -> bool:
+def check_only(only: str, suites: list[Program | Chaos], build: Path, has_integration: bool) -> bool:
     """Whether the word names a test; says so if not."""
-    names = [program.name for program in programs]
+    names = [suite.name for suite in suites]
     if any(only in name for name in names):
         return True
     word = word_for_pytest(only)
@@ -204,13 +247,16 @@ def main() -> int:
     parser.add_argument("--sanitizer", default="", help="address, thread or undefined; thread: no integration tests")
     parser.add_argument("--only", default="", help="a word that the names to run contain")
     parser.add_argument("--check", action="store_true", help="run nothing, say whether --only names anything")
+    parser.add_argument("--chaos", action="append", default=[], metavar="STORE,BUS", help="a pair of engines to try")
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("programs", nargs="*", type=Program.parse)
     options = parser.parse_args()
 
     has_integration = options.sanitizer != "thread"
+    build = options.build.resolve()
+    chaos = Chaos.suites(options.chaos if has_integration else [], build, options.sanitizer)
     if options.check:
-        return 0 if check_only(options.only, options.programs, options.build.resolve(), has_integration) else 1
+        return 0 if check_only(options.only, [*options.programs, *chaos], build, has_integration) else 1
     if options.sanitizer:
         keep_addresses_in_place()
     total = Counts()
@@ -222,9 +268,14 @@ def main() -> int:
             failures += [program.name] if counts.failed else []
     word = word_for_pytest(options.only)
     if has_integration and word is not None:
-        counts = run_integration(options.build.resolve(), word, options.verbose)
+        counts = run_integration(build, word, options.verbose)
         total.add(counts)
         failures += [INTEGRATION] if counts.failed else []
+    for suite in chaos:
+        if options.only in suite.name:
+            counts = suite.run(options.verbose)
+            total.add(counts)
+            failures += [suite.name] if counts.failed else []
 
     (options.build / "test-summary").write_text(f"{total.passed} {total.failed} {total.skipped}\n")
     print("\nfailed: " + ", ".join(failures) if failures else "")
