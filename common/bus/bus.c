@@ -159,6 +159,7 @@ bool bus_open_with(const struct bus_driver *driver, const struct bus_uri *uri, c
     bus->position_count = config->position_count;
     for (size_t i = 0; i < config->position_count; i++) {
         bus->positions[i] = config->positions[i];
+        bus_metrics_followed(config->positions[i].subject);
     }
     bus->hang_ms = hang_ms;
     bus->state = BUS_CONNECTING;

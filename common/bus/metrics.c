@@ -42,6 +42,11 @@ void bus_metrics_lost(void)
     metric_add(metric_only(&losses), 1);
 }
 
+void bus_metrics_followed(const char *subject)
+{
+    (void)metric_with(&history_losses, subject);
+}
+
 void bus_metrics_history_lost(const char *subject)
 {
     metric_add(metric_with(&history_losses, subject), 1);

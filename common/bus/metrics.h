@@ -8,6 +8,8 @@
 void bus_metrics_state(enum bus_state state);
 /* A connection has been lost that was up. */
 void bus_metrics_lost(void);
+/* The subject's position is followed: so its losses are 0, and not absent, until there is one. */
+void bus_metrics_followed(const char *subject);
 void bus_metrics_history_lost(const char *subject);
 
 /* A publish was not accepted; or was, and then has ended. `started`: metrics_clock when it was accepted. */

@@ -14,6 +14,8 @@ SUBJECT = re.compile(r'X\(\w+,\s*"([^"]+)",\s*(\w+)')
 TABLE = re.compile(r"static const struct field (\w+)_fields\[\] = \{(.*?)\{\.name = NULL\}", re.DOTALL)
 FIELD = re.compile(r'FIELD(?:_NAMED\("(\w+)", [\w ]+, [\w.]+|\([\w ]+, (\w+)),(.*?)(?=\bFIELD(?:_NAMED)?\(|\Z)', re.DOTALL)
 FAILPOINT = re.compile(r'failpoint\("([\w.]+)"\)|"%s\.((?:write|relay|effect|listener)\.\w+)"')
+METRIC = re.compile(r'struct metric_family \w+ = \{\s*(?:\.name = )?"(\w+)",.*?\bMETRIC_(COUNTER|GAUGE|HISTOGRAM)\b(.*?)\};', re.DOTALL)
+METRIC_FAMILIES = re.compile(r"\bstruct metric_family \w+ = ")
 NAMED_FILE = re.compile(r"\b(?:common|services|infra|tests|tools|docs|examples)/[\w./-]*")
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 FUNCTION = re.compile(r"`(?:[^`\n]*\s)?([A-Za-z_]\w*)\(\)[^`\n]*`")
@@ -133,6 +135,31 @@ def check_failpoints(tree: Tree) -> Iterator[str]:
     yield from differences("the failpoint", code, "docs/ARCHITECTURE.md", written)
 
 
+def check_metrics(tree: Tree) -> Iterator[str]:
+    """Each metric has its row, with its type and labels."""
+    page = "docs/OPERATIONS.md"
+    sources = tree.sources()
+    code = {}
+    for name, kind, rest in METRIC.findall(sources):
+        labels = re.search(r"\.labels = \{(.*?)\}", rest, re.DOTALL)
+        code[name] = (kind.lower(), re.findall(r'"(\w+)"', labels[1]) if labels else [])
+    if len(code) != len(METRIC_FAMILIES.findall(sources)):
+        yield f"{page}: there are metrics in the code that this check cannot read, or twice"
+    section = tree.text(page).partition("## Metrics")[2].partition("\n## ")[0]
+    written = {}
+    for row in re.findall(r"^\| `\w+` \|.*\|$", section, re.MULTILINE):
+        name, kind, labels, _ = row.strip("| ").split(" | ", 3)
+        written[name.strip("`")] = (kind, re.findall(r"\w+", labels))
+    yield from differences("the metric", set(code), page, set(written))
+    for name in sorted(code.keys() & written.keys()):
+        if code[name] != written[name]:
+            yield f"{page}: the metric {name} is a {code[name][0]} with the labels {', '.join(code[name][1]) or '–'}"
+    # Alarms, too, are about metrics that there are.
+    for name in sorted(set(re.findall(r"\b(?:turnstile|process)_\w+", tree.text(page)))):
+        if re.sub(r"_(bucket|sum|count)$", "", name) not in code and name not in code:
+            yield f"{page}: {name} is not in the code"
+
+
 def check_files(tree: Tree) -> Iterator[str]:
     """What is named is there."""
     for page in tree.pages:
@@ -165,6 +192,7 @@ CHECKS: dict[str, Callable[[Tree], Iterator[str]]] = {
     "catalogue": check_catalogue,
     "schemas": check_schemas,
     "failpoints": check_failpoints,
+    "metrics": check_metrics,
     "files": check_files,
     "functions": check_functions,
     "tour": check_tour,
