@@ -36,6 +36,8 @@ has_broker() { [[ $("$BROKER" --version 2>/dev/null) == *"version $BROKER_VERSIO
 has_nginx() { PATH=$PATH:/usr/sbin:/usr/local/sbin command -v nginx >/dev/null; }
 # So will another nats-server: the tests of JetStream start it.
 has_nats_server() { PATH=$PATH:/usr/sbin:/usr/local/sbin command -v nats-server >/dev/null; }
+# Of Prometheus only its tool is wanted, which checks what services answer at /metrics.
+has_promtool() { command -v promtool >/dev/null; }
 # Debian's own Go is enough, and so is any other that is not older.
 has_go() { command -v go >/dev/null; }
 has_maven() { command -v mvn >/dev/null; }
@@ -54,6 +56,7 @@ missing_packages() {
     printf '%s\n' "${PACKAGES[@]}" | grep -vxF -e "$installed" || true
     has_nginx || echo nginx
     has_nats_server || echo nats-server
+    has_promtool || echo prometheus
     has_broker || has_go || echo golang-go
     if ! has_mongo; then
         has_javac || echo default-jdk-headless
@@ -72,7 +75,7 @@ as_root() {
 check_system() {
     if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
         fail "only Debian 12 is supported. Elsewhere, install what these Debian packages hold:" \
-            "${PACKAGES[*]} nginx nats-server, golang-go to build NATS Streaming, maven and default-jdk-headless for the tests"
+            "${PACKAGES[*]} nginx nats-server prometheus, golang-go to build NATS Streaming, maven and default-jdk-headless for the tests"
     fi
     grep -qx 'VERSION_CODENAME=bookworm' /etc/os-release ||
         say "this is not Debian 12, which alone is supported; trying all the same"
@@ -120,7 +123,7 @@ install_packages() {
     apt install --no-install-recommends "${missing[@]}" || true
     remove_policy
     local package
-    for package in nginx nats-server; do
+    for package in nginx nats-server prometheus; do
         if [[ " ${missing[*]} " == *" $package "* ]] && has_package "$package"; then
             disable_service "$package"
         fi
