@@ -121,7 +121,8 @@ bool bus_subscribe(struct bus *bus, const struct subscription *subscription, bus
 
 /* ---- publishing ---- */
 
-/* Runs exactly once for each accepted publish, on a bus thread, also at close (false). Must not block or publish.
+/* Runs exactly once for each accepted publish, on a bus thread, also at close (false). Must not block or publish. NULL:
+ * nobody wants to know.
  * stored: the bus has the message durably. Not stored: unknown, publish it again. */
 typedef void bus_confirmed(bool stored, void *context);
 

@@ -116,7 +116,9 @@ static void finish(struct bus_publication *publication, bool stored, uint64_t se
         return;
     }
     bus_metrics_published(publication->subject, stored, publication->started);
-    publication->confirmed(stored, publication->context);
+    if (publication->confirmed) {
+        publication->confirmed(stored, publication->context);
+    }
     pthread_mutex_lock(&bus->mutex);
     if (--bus->in_flight == 0) {
         pthread_cond_broadcast(&bus->idle);

@@ -90,7 +90,11 @@ static bool begin(struct jetstream_connection *connection, struct error *error)
     if (jetstream_prepare_stream(connection, error)) {
         return jetstream_publish_begin(connection, error);
     }
-    return error_prefix(error, "NATS at %s:%u answers, but not so its JetStream", host->name, host->port);
+    if (error->code == ERROR_NOT_FOUND) {
+        return error_set(error, ERROR_UNAVAILABLE, "NATS at %s:%u has no JetStream: it has to be started with -js",
+                         host->name, host->port);
+    }
+    return error_prefix(error, "cannot use JetStream at %s:%u", host->name, host->port);
 }
 
 bool jetstream_connect(struct bus_link *link, const struct bus_target *target, void **ret_connection,

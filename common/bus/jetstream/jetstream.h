@@ -26,10 +26,8 @@ enum {
 enum {
     JETSTREAM_CONSUMER_NOT_FOUND = 10014,
     JETSTREAM_NO_MESSAGE = 10037,
-    JETSTREAM_NOT_ENABLED_FOR_ACCOUNT = 10039,
     JETSTREAM_STREAM_NAME_IN_USE = 10058,
     JETSTREAM_STREAM_NOT_FOUND = 10059,
-    JETSTREAM_NOT_ENABLED = 10076,
 };
 
 struct jetstream_outgoing;
@@ -69,7 +67,7 @@ struct jetstream_connection {
 /* What libnats says of the last failure on this thread. */
 const char *jetstream_last_error(natsStatus status);
 /* Puts into words why `status` came back from `what`, which is "cannot publish" or the like; false. ERROR_UNAVAILABLE
- * if the connection is no good any more, else ERROR_CONFLICT. */
+ * if the connection is no good any more, ERROR_NOT_FOUND if nobody is there to be asked, else ERROR_CONFLICT. */
 bool jetstream_fail(struct error *error, natsStatus status, const char *what);
 /* Asks JetStream, "STREAM.INFO.turnstile" or the like. Caller frees *ret_text with xfree; *ret_answer is a piece of it.
  * False: no answer, or a refusal, whose number is in *ret_code (else 0), which may be NULL. Errors as above. */

@@ -36,7 +36,7 @@ bool jetstream_fail(struct error *error, natsStatus status, const char *what)
         /* That of one request. Whether the server is still there, the pings will tell. */
         return error_set(error, ERROR_CONFLICT, "%s: JetStream does not answer", what);
     case NATS_NO_RESPONDERS:
-        return error_set(error, ERROR_CONFLICT, "%s: there is no JetStream", what);
+        return error_set(error, ERROR_NOT_FOUND, "%s: there is no JetStream", what);
     default:
         return error_set(error, ERROR_UNAVAILABLE, "%s: %s", what, jetstream_last_error(status));
     }
