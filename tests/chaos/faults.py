@@ -15,10 +15,12 @@ from dataclasses import dataclass
 
 from injector import Injector
 from proxy import DOWN, UP
-from world import SERVICES, World
+from world import SERVICES, WITH_BUS, World
 
 GAP_SECONDS = (0.2, 2.0)
 AT_ONCE_MAX = 3
+# Those that publish and listen have more to lose, and are hit more often by so much.
+BUS_TIMES = 3
 OVERTAKE_SECONDS = (1.0, 3.0)
 OVERTAKE_DONE_SECONDS = 1.0
 
@@ -44,7 +46,8 @@ class Faults:
         self._numbers = itertools.count()
         self._busy: Counter[str] = Counter()
         self._next_at: float | None = None
-        services = [name for name, target in world.targets.items() if target.group in SERVICES]
+        services = [name for name, target in world.targets.items() if target.group in SERVICES
+                    for _ in range(BUS_TIMES if target.group in WITH_BUS else 1)]
         has_store = world.store.server is not None
         # kind, how often, on whom, for how long at most, what
         self._kinds: list[tuple[str, int, list[str], float, Callable[[str, float, float], None]]] = [

@@ -98,7 +98,8 @@ class MongoStore:
     def _open(self) -> Any:
         import pymongo  # only those who run on MongoDB need it
 
-        return contextlib.closing(pymongo.MongoClient("127.0.0.1", self.port, serverSelectionTimeoutMS=READ_SECONDS_MAX * 1000))
+        client = pymongo.MongoClient("127.0.0.1", self.port, serverSelectionTimeoutMS=READ_SECONDS_MAX * 1000)
+        return contextlib.closing(client)
 
 
 def record_of(row: dict[str, Any]) -> Record:
@@ -107,7 +108,18 @@ def record_of(row: dict[str, Any]) -> Record:
 
 
 def document_record(document: dict[str, Any]) -> Record:
-    raise NotImplementedError
+    return Record(document["version"], document["epoch"], unfolded(document["value"]))
+
+
+def unfolded(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Fields of inner documents by their paths, as columns are named."""
+    fields: dict[str, Any] = {}
+    for name, inner in value.items():
+        if isinstance(inner, dict):
+            fields |= unfolded(inner, f"{prefix}{name}.")
+        elif inner is not None:
+            fields[prefix + name] = inner
+    return fields
 
 
 STORES: dict[str, type[SqliteStore] | type[MongoStore]] = {store.name: store for store in (SqliteStore, MongoStore)}
