@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from harness import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 RUNNER = ROOT / "infra/local/run.py"
 PYTHON = "/usr/bin/python3"
@@ -71,14 +73,6 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler)
 """
 
 
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = WAIT_SECONDS_MAX) -> Any:
     """The first true answer of the condition."""
     deadline = time.monotonic() + seconds
@@ -117,7 +111,7 @@ class House:
         self.record = directory / "record"
         if build is None:
             self.make_fake_services()
-        self.http_port, self.nats_port, self.monitor_port = free_ports(3)
+        self.http_port, self.nats_port, self.monitor_port = (free_port() for _ in range(3))
         self.foreground: list[subprocess.Popen[str]] = []
 
     def make_fake_services(self) -> None:

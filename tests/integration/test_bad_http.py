@@ -352,8 +352,8 @@ def slow_starts() -> dict[str, bytes]:
 @pytest.mark.parametrize("trickle", [False, True])
 def test_requests_that_take_too_long_to_arrive_are_cut_off(system: System, trickle: bool) -> None:
     """A byte now and then does not help: what counts is when the whole request is there."""
-    timeout_s = 0.5
-    tickets = system.service("tickets", REQUEST_TIMEOUT_MS="500")
+    timeout_s = 2.0
+    tickets = system.service("tickets", REQUEST_TIMEOUT_MS="2000")
     wires = {name: Wire(tickets.port) for name in slow_starts()}
     start = time.monotonic()
     for name, data in slow_starts().items():
@@ -380,7 +380,7 @@ def test_requests_that_take_too_long_to_arrive_are_cut_off(system: System, trick
         assert tickets.client().get("/healthz").status == 200
         return len(ended) == len(wires)
 
-    wait_until(all_ended, "all slow connections are cut off", timeout=20)
+    wait_until(all_ended, "all slow connections are cut off")
     for name, seconds in ended.items():
         assert seconds >= timeout_s * 0.9, (name, seconds)
         if not trickle:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import threading
@@ -372,6 +373,9 @@ def test_a_request_that_waits_for_the_store_is_answered_before_the_end(system: S
 
 
 def has_open(service: Service, path: str) -> bool:
-    """True if the process has opened a file whose path begins like this."""
-    links = Path(f"/proc/{service.pid}/fd")
-    return any(str(link.readlink()).startswith(path) for link in links.iterdir() if link.is_symlink())
+    """True if the process has opened a file whose path begins like this. Others may be closed while this looks."""
+    for link in Path(f"/proc/{service.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if str(link.readlink()).startswith(path):
+                return True
+    return False
