@@ -27,7 +27,9 @@ tool_eventctl_SOURCES := asyncapi.c channel.c command.c connection.c dead.c dead
 
 # Each is a program of its own: tests/unit/<name>.c, tests/contract/<name>.c. What one needs besides the library, it
 # names: <name>_WITH := services/orders/order.c
-UNIT_TESTS := bus_link base_buffer base_clock base_config base_encoding base_failpoint base_hashmap base_id base_log base_metrics base_queue base_text auth_cache auth_cookie auth_limiter auth_password auth_token auth_user schema_fields schema_fuzz schema_money schema_parse schema_print schema_table order_rules ticket_rules http_conditional http_cookies http_proxies http_router http_url events_verdict events_message events_dead_letter events_backlog events_relay events_shard events_listener events_gaps events_property eventctl_indent eventctl_options events_signals paging service_resource
+UNIT_TESTS := bus_finding bus_link base_buffer base_clock base_config base_encoding base_failpoint base_hashmap base_id base_log base_metrics base_queue base_text auth_cache auth_cookie auth_limiter auth_password auth_token auth_user schema_fields schema_fuzz schema_money schema_parse schema_print schema_table order_rules ticket_rules http_conditional http_cookies http_proxies http_router http_url events_verdict events_message events_dead_letter events_backlog events_relay events_shard events_listener events_gaps events_property eventctl_indent eventctl_options events_signals paging service_resource
+bus_finding_WITH := tests/unit/bus_fake.c
+bus_link_WITH := tests/unit/bus_fake.c
 order_rules_WITH := services/orders/order.c
 events_gaps_WITH := tests/unit/events_fake.c
 events_listener_WITH := tests/unit/events_fake.c
@@ -38,7 +40,7 @@ auth_limiter_WITH := services/auth/limiter.c
 auth_user_WITH := services/auth/user.c
 eventctl_indent_WITH := tools/eventctl/indent.c
 eventctl_options_WITH := tools/eventctl/connection.c tools/eventctl/listen_options.c tools/eventctl/options.c tools/eventctl/signals.c
-CONTRACT_TESTS := bus bus_outage bus_position bus_stan store store_facts store_list store_processes store_removal store_sqlite http_limits http_server http_stop events
+CONTRACT_TESTS := bus bus_jetstream bus_outage bus_position bus_stan store store_facts store_list store_processes store_removal store_sqlite http_limits http_server http_stop events
 events_WITH := tests/contract/events_fixture.c tests/contract/bus_server.c
 http_limits_WITH := tests/contract/http_fixture.c
 http_server_WITH := tests/contract/http_fixture.c
@@ -53,6 +55,7 @@ bus_WITH := tests/contract/bus_fixture.c tests/contract/bus_server.c
 bus_outage_WITH := $(bus_WITH)
 bus_position_WITH := $(bus_WITH)
 bus_stan_WITH := $(bus_WITH)
+bus_jetstream_WITH := $(bus_WITH) tests/contract/jetstream_fixture.c
 
 # Those that run once on each engine say which environment variables choose it, several joined by commas:
 # <name>_ENGINES := TEST_STORE=sqlite,TEST_BUS=stan

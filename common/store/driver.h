@@ -124,6 +124,7 @@ enum store_key { STORE_BY_ID, STORE_BY_CLAIM };
  * store.h. `state` is what open returned. */
 struct store_driver {
     const char *scheme; /* how its URIs begin: "sqlite:" */
+    bool remote;        /* a server, which may be away for a while; else what cannot be opened is wrong */
     bool (*uri_valid)(const char *uri);
     bool (*open)(const struct store_setup *setup, void **ret_state, struct error *error);
     void (*close)(void *state);
@@ -149,5 +150,6 @@ struct store_driver {
 };
 
 extern const struct store_driver store_sqlite;
+extern const struct store_driver store_mongo;
 
 #endif

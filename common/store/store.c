@@ -21,7 +21,7 @@ enum {
 
 static const char fact_alphabet[] = "abcdefghijklmnopqrstuvwxyz0123456789:._/-";
 
-static const struct store_driver *const drivers[] = {&store_sqlite};
+static const struct store_driver *const drivers[] = {&store_sqlite, &store_mongo};
 
 struct store {
     const struct store_driver *driver;
@@ -49,6 +49,12 @@ bool store_uri_valid(const char *uri)
     return driver && driver->uri_valid(uri);
 }
 
+bool store_is_remote(const char *uri)
+{
+    const struct store_driver *driver = uri ? find_driver(uri) : NULL;
+    return driver && driver->remote;
+}
+
 static const struct store_collection *find_collection(const struct store *store, const struct collection *declared)
 {
     for (size_t i = 0; i < store->collection_count; i++) {
@@ -64,7 +70,7 @@ bool store_open(const struct store_config *config, struct store **ret_store, str
 {
     assert(config->readers >= 1 && config->readers <= STORE_READERS_MAX);
     if (!store_uri_valid(config->uri)) {
-        return error_set(error, ERROR_INVALID, "not the URI of a store: sqlite:path is one");
+        return error_set(error, ERROR_INVALID, "not the URI of a store: sqlite:path and mongodb://host/database are");
     }
     struct store *store = xcalloc(1, sizeof(*store));
     store->driver = find_driver(config->uri);

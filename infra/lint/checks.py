@@ -182,8 +182,8 @@ ENGINES = {
     "jwt.h": ("common/auth",),
     "sodium.h": ("common/auth",),
     "jansson.h": ("common/schema",),
-    "mongoc.h": ("common/store/mongodb",),
-    "bson.h": ("common/store/mongodb",),
+    "mongoc.h": ("common/store/mongo",),
+    "bson.h": ("common/store/mongo",),
 }
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"\n]+)[>"]', re.MULTILINE)
 

@@ -320,7 +320,9 @@ static struct outbox_page read_outbox(struct store *store, const struct outbox_q
 {
     struct error error = ERROR_INIT;
     struct outbox_page page = OUTBOX_PAGE_INIT;
-    assert_true(store_outbox_read(store, query, &page, &error));
+    if (!store_outbox_read(store, query, &page, &error)) {
+        fail_msg("store_outbox_read: %s", error.message);
+    }
     return page;
 }
 

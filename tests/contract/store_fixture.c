@@ -13,6 +13,10 @@
 #include "common/base/config.h"
 #include "common/base/memory.h"
 #include "common/base/text.h"
+#include "tests/contract/mongo_server.h"
+
+#define MONGO_PATIENCE                                                                                                 \
+    "serverSelectionTimeoutMS=20000&connectTimeoutMS=20000&socketTimeoutMS=20000&waitQueueTimeoutMS=20000"
 
 enum {
     RANDOM_WORD = 12,
@@ -66,6 +70,7 @@ const struct collection *const fixture_collections[] = {&items, &others, NULL};
 
 struct settings {
     char store[CONFIG_TEXT_MAX];
+    char mongo_uri[CONFIG_TEXT_MAX];
 };
 
 static const struct config_option options[] = {
@@ -74,11 +79,37 @@ static const struct config_option options[] = {
      .offset = offsetof(struct settings, store),
      .max = CONFIG_TEXT_MAX - 1,
      .default_value = "sqlite",
-     .help = "engine of the store to test: sqlite"},
+     .help = "engine of the store to test: sqlite or mongo"},
+    {.name = "TEST_MONGO_URI",
+     .type = CONFIG_TEXT,
+     .offset = offsetof(struct settings, mongo_uri),
+     .max = CONFIG_TEXT_MAX - 1,
+     .help = "a MongoDB server to use instead of one of the tests' own: mongodb://host:port, without a database"},
     {.name = NULL},
 };
 
-static char *directory; /* made when it is first needed */
+/* Made when they are first needed. */
+static char *directory;
+static struct mongo_server *mongo_server;
+
+/* With timeouts for a busy machine: nothing here is about a store that is away. */
+static char *mongo_uri(const char *server, const char *word)
+{
+    CLEANUP(free_pointer) char *own = NULL;
+    if (server[0] == '\0') {
+        if (!mongo_server) {
+            mongo_server = mongo_server_new();
+            mongo_server_start(mongo_server);
+        }
+        own = xasprintf("mongodb://127.0.0.1:%u", mongo_server_port(mongo_server));
+        server = own;
+    }
+    const char *question = strchr(server, '?');
+    size_t length = question ? (size_t)(question - server) : strlen(server);
+    length -= length > 0 && server[length - 1] == '/';
+    return xasprintf("%.*s/test-%s?%s%s" MONGO_PATIENCE, (int)length, server, word, question ? question + 1 : "",
+                     question ? "&" : "");
+}
 
 char *fixture_uri(void)
 {
@@ -86,6 +117,9 @@ char *fixture_uri(void)
     assert_int_equal(config_load(options, &settings, stderr), 0);
     char word[RANDOM_WORD + 1];
     random_hex(word, RANDOM_WORD);
+    if (text_equal(settings.store, "mongo")) {
+        return mongo_uri(settings.mongo_uri, word);
+    }
     assert_string_equal(settings.store, "sqlite");
     if (!directory) {
         directory = xstrdup("/tmp/turnstile-store-XXXXXX");
@@ -101,6 +135,7 @@ static int remove_file(const char *path, const struct stat *status UNUSED, int t
 
 int fixture_cleanup(void **state UNUSED)
 {
+    mongo_server_free(&mongo_server);
     if (directory) {
         nftw(directory, remove_file, OPEN_FILES_MAX, FTW_DEPTH | FTW_PHYS);
         xfree(directory);

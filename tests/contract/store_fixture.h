@@ -45,7 +45,8 @@ extern const struct collection others; /* the same entity, without indexes */
 extern const struct collection *const fixture_collections[];
 
 /* The URI of a store that nobody else has, of the engine that TEST_STORE names: sqlite (the default), in a file of a
- * directory of its own. Caller frees with xfree. */
+ * directory of its own; mongo, in a database of TEST_MONGO_URI's server or of one that is started. Caller frees with
+ * xfree. */
 char *fixture_uri(void);
 struct store *fixture_open(const char *uri);
 /* For cmocka's setup and teardown: *state is a struct store on a fresh URI. */
