@@ -3,6 +3,7 @@
  * closes. The only place that calls the driver with a connection. */
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -307,7 +308,7 @@ static bool find_positions(struct bus_link *link)
         return true;
     }
     bus_copy_positions(bus, expected);
-    bus_copy_positions(bus, found);
+    memcpy(found, expected, sizeof(found));
     set_busy(link);
     bool answered = bus->driver->find_positions(link->connection, found, bus->position_count, &error);
     set_free(link);

@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <spawn.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -552,6 +553,86 @@ static void signals_reach_everyone_who_listens(void **state UNUSED)
     assert_int_equal(heard[3].count, 0);
 }
 
+/* What a member of a group has heard: how often each number. */
+enum { CALLS = 40 };
+
+struct member {
+    atomic_size_t heard[CALLS];
+    atomic_bool awake; /* heard something else */
+};
+
+static void hear_number(const void *data, size_t length, void *context)
+{
+    struct member *member = context;
+    char text[24] = "";
+    memcpy(text, data, length < sizeof(text) ? length : sizeof(text) - 1);
+    long number = strtol(text, NULL, 10);
+    if (text[0] == 'w') {
+        member->awake = true;
+    } else if (number >= 0 && number < CALLS) {
+        member->heard[number]++;
+    }
+}
+
+struct listening {
+    struct member members[4]; /* of group one on either bus, of group two, and of none */
+    struct bus *buses[2];
+};
+
+/* All of them get it, one time or another. */
+static bool all_are_awake(void *context)
+{
+    struct listening *listening = context;
+    bool all = true;
+    bus_signal(listening->buses[0], "shared.topic", "wake", 4);
+    for (size_t i = 0; i < ARRAY_LENGTH(listening->members); i++) {
+        all = all && listening->members[i].awake;
+    }
+    return all;
+}
+
+/* Somebody in each group, and who is in none, has heard everything. */
+static bool all_is_heard(void *context)
+{
+    struct listening *listening = context;
+    struct member *members = listening->members;
+    for (size_t i = 0; i < CALLS; i++) {
+        if (members[0].heard[i] + members[1].heard[i] == 0 || members[2].heard[i] == 0 || members[3].heard[i] == 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void a_shared_signal_reaches_one_of_each_group(void **state UNUSED)
+{
+    struct listening listening = {.buses = {open_bus(bus_server_uri(server), "shared-signal-1"),
+                                            open_bus(bus_server_uri(server), "shared-signal-2")}};
+    struct member *members = listening.members;
+    struct error error = ERROR_INIT;
+    struct bus *first = listening.buses[0], *second = listening.buses[1];
+    assert_true(bus_on_signal_shared(first, "shared.topic", "one", hear_number, &members[0], &error));
+    assert_true(bus_on_signal_shared(second, "shared.topic", "one", hear_number, &members[1], &error));
+    assert_true(bus_on_signal_shared(second, "shared.topic", "two", hear_number, &members[2], &error));
+    assert_true(bus_on_signal(second, "shared.topic", hear_number, &members[3], &error));
+    assert_true(bus_wait_up(first, WAIT_MS));
+    assert_true(bus_wait_up(second, WAIT_MS));
+    assert_true(eventually(all_are_awake, &listening, WAIT_MS));
+    for (int i = 0; i < CALLS; i++) {
+        char text[24];
+        int length = snprintf(text, sizeof(text), "%d", i);
+        bus_signal(first, "shared.topic", text, (size_t)length);
+    }
+    assert_true(eventually(all_is_heard, &listening, WAIT_MS));
+    bus_close(&first, CLOSE_MS);
+    bus_close(&second, CLOSE_MS);
+    for (size_t i = 0; i < CALLS; i++) {
+        assert_int_equal(members[0].heard[i] + members[1].heard[i], 1);
+        assert_int_equal(members[2].heard[i], 1);
+        assert_int_equal(members[3].heard[i], 1);
+    }
+}
+
 /* ---- what is refused ---- */
 
 static void refuses_malformed_client_ids(void **state UNUSED)
@@ -603,6 +684,12 @@ static void refuses_malformed_subscriptions_subjects_and_topics(void **state UNU
         assert_false(bus_on_signal(bus, topics[i], hear, NULL, &error));
         assert_int_equal(error.code, ERROR_INVALID);
     }
+    static const char *const groups[] = {"", "a:b", "a.b", "a b"};
+    for (size_t i = 0; i < ARRAY_LENGTH(groups); i++) {
+        error = ERROR_INIT;
+        assert_false(bus_on_signal_shared(bus, "topic", groups[i], hear, NULL, &error));
+        assert_int_equal(error.code, ERROR_INVALID);
+    }
     assert_false(bus_publish(bus, "no spaces", NULL, "", 0, ignore_confirmation, NULL));
     error = ERROR_INIT;
     assert_false(bus_publish_wait(bus, "", NULL, "", 0, WAIT_MS, &error));
@@ -631,6 +718,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(shares_the_messages_of_a_group_between_processes),
         cmocka_unit_test(starts_where_it_is_told),
         cmocka_unit_test(signals_reach_everyone_who_listens),
+        cmocka_unit_test(a_shared_signal_reaches_one_of_each_group),
         cmocka_unit_test(refuses_malformed_client_ids),
         cmocka_unit_test(refuses_malformed_subscriptions_subjects_and_topics),
     };

@@ -10,195 +10,19 @@
 #include "common/base/clock.h"
 #include "common/base/memory.h"
 #include "common/bus/handle.h"
-#include "common/bus/internal.h"
-
-enum {
-    WAIT_MS = 10000,
-    HANG_MS = 200,
-    CONNECTIONS_MAX = 16,
-    PUBLICATIONS_MAX = 16,
-};
-
-/* ---- a driver that does what the test says ---- */
-
-static struct {
-    pthread_mutex_t mutex;
-    pthread_cond_t changed;
-    size_t hang_connects;    /* so many attempts hang, as long as it is not 0 */
-    size_t failing_connects; /* so many attempts fail */
-    size_t publish_failure;  /* an error_code */
-    size_t attempts, connects, disconnects;
-    int64_t attempt_times[CONNECTIONS_MAX];
-    struct bus_link *link; /* of the newest connection; a reference */
-    size_t acknowledged, messages_freed;
-    struct bus_publication *publications[PUBLICATIONS_MAX]; /* which wait to be confirmed */
-    size_t publication_count;
-} fake = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
-
-static const char *fake_check_uri(const struct bus_uri *uri UNUSED)
-{
-    return NULL;
-}
-
-static bool fake_connect(struct bus_link *link, const struct bus_target *target UNUSED, void **ret_connection,
-                         struct error *error)
-{
-    pthread_mutex_lock(&fake.mutex);
-    assert_true(fake.attempts < CONNECTIONS_MAX);
-    fake.attempt_times[fake.attempts++] = clock_monotonic(NULL);
-    pthread_cond_broadcast(&fake.changed);
-    size_t attempt = fake.attempts;
-    while (attempt <= fake.hang_connects) {
-        pthread_cond_wait(&fake.changed, &fake.mutex);
-    }
-    bool fails = attempt <= fake.failing_connects;
-    if (!fails) {
-        fake.connects++;
-        bus_link_release(&fake.link);
-        fake.link = bus_link_retain(link);
-    }
-    pthread_mutex_unlock(&fake.mutex);
-    *ret_connection = fails ? NULL : link;
-    return !fails || error_set(error, ERROR_UNAVAILABLE, "it fails");
-}
-
-static void fake_disconnect(void *connection UNUSED)
-{
-    pthread_mutex_lock(&fake.mutex);
-    fake.disconnects++;
-    pthread_cond_broadcast(&fake.changed);
-    pthread_mutex_unlock(&fake.mutex);
-}
-
-static bool fake_subscribe(void *connection UNUSED, const struct bus_desired *desired UNUSED,
-                           struct error *error UNUSED)
-{
-    return true;
-}
-
-static bool fake_listen(void *connection UNUSED, const struct bus_listener *listener UNUSED, struct error *error UNUSED)
-{
-    return true;
-}
-
-static bool fake_publish(void *connection UNUSED, struct bus_publication *publication, struct error *error)
-{
-    pthread_mutex_lock(&fake.mutex);
-    enum error_code failure = (enum error_code)fake.publish_failure;
-    if (!failure) {
-        fake.publications[fake.publication_count++] = publication;
-    }
-    pthread_cond_broadcast(&fake.changed);
-    pthread_mutex_unlock(&fake.mutex);
-    return !failure || error_set(error, failure, "it cannot");
-}
-
-static void fake_acknowledge(void *connection UNUSED, const struct delivery *delivery UNUSED)
-{
-    pthread_mutex_lock(&fake.mutex);
-    fake.acknowledged++;
-    pthread_cond_broadcast(&fake.changed);
-    pthread_mutex_unlock(&fake.mutex);
-}
-
-static void fake_signal(void *connection UNUSED, const char *topic UNUSED, const void *data UNUSED,
-                        size_t length UNUSED)
-{
-}
-
-static void fake_message_free(void *message UNUSED)
-{
-    pthread_mutex_lock(&fake.mutex);
-    fake.messages_freed++;
-    pthread_mutex_unlock(&fake.mutex);
-}
-
-static const struct bus_driver fake_driver = {
-    .scheme = "fake",
-    .form = "fake://",
-    .check_uri = fake_check_uri,
-    .connect = fake_connect,
-    .disconnect = fake_disconnect,
-    .subscribe = fake_subscribe,
-    .listen = fake_listen,
-    .publish = fake_publish,
-    .acknowledge = fake_acknowledge,
-    .signal = fake_signal,
-    .message_free = fake_message_free,
-};
-
-static int reset_fake(void **state UNUSED)
-{
-    pthread_mutex_lock(&fake.mutex);
-    bus_link_release(&fake.link);
-    fake.hang_connects = fake.failing_connects = fake.attempts = fake.connects = fake.disconnects = 0;
-    fake.acknowledged = fake.messages_freed = fake.publication_count = 0;
-    fake.publish_failure = ERROR_NONE;
-    pthread_mutex_unlock(&fake.mutex);
-    return 0;
-}
-
-/* Waits until one of the fake's numbers is at least `wanted`. */
-static void wait_for(const size_t *number, size_t wanted)
-{
-    struct timespec deadline = clock_deadline(WAIT_MS);
-    int waited = 0;
-    pthread_mutex_lock(&fake.mutex);
-    while (*number < wanted && waited == 0) {
-        waited = pthread_cond_clockwait(&fake.changed, &fake.mutex, CLOCK_MONOTONIC, &deadline);
-    }
-    size_t reached = *number;
-    pthread_mutex_unlock(&fake.mutex);
-    if (reached < wanted) {
-        fail_msg("%zu instead of %zu, after %zu attempts", reached, wanted, fake.attempts);
-    }
-}
-
-static void set(size_t *number, size_t value)
-{
-    pthread_mutex_lock(&fake.mutex);
-    *number = value;
-    pthread_cond_broadcast(&fake.changed);
-    pthread_mutex_unlock(&fake.mutex);
-}
-
-static struct bus *open_fake(void)
-{
-    struct bus *bus = NULL;
-    struct error error = ERROR_INIT;
-    struct bus_uri uri;
-    assert_true(bus_uri_parse("fake://127.0.0.1:1", &uri, &error));
-    struct bus_config config = {.client_id = "fake", .publish_limit = PUBLICATIONS_MAX};
-    assert_true(bus_open_with(&fake_driver, &uri, &config, HANG_MS, &bus, &error));
-    return bus;
-}
-
-/* Loses the connection, and waits for the next one. */
-static void lose_connection(struct bus *bus)
-{
-    pthread_mutex_lock(&fake.mutex);
-    struct bus_link *link = bus_link_retain(fake.link);
-    size_t connects = fake.connects;
-    size_t disconnects = fake.disconnects;
-    pthread_mutex_unlock(&fake.mutex);
-    bus_link_lost(link, "the test says so");
-    bus_link_release(&link);
-    wait_for(&fake.disconnects, disconnects + 1);
-    wait_for(&fake.connects, connects + 1);
-    assert_true(bus_wait_up(bus, WAIT_MS));
-}
+#include "tests/unit/bus_fake.h"
 
 /* ---- connecting ---- */
 
 static void gives_up_an_attempt_that_hangs_and_makes_another(void **state UNUSED)
 {
     fake.hang_connects = 1;
-    struct bus *bus = open_fake();
+    struct bus *bus = fake_open();
     assert_true(bus_wait_up(bus, WAIT_MS)); /* by the second one */
     assert_int_equal(fake.attempts, 2);
     assert_int_equal(fake.connects, 1);
-    set(&fake.hang_connects, 0); /* the first comes back, and is closed at once */
-    wait_for(&fake.disconnects, 1);
+    fake_set(&fake.hang_connects, 0); /* the first comes back, and is closed at once */
+    fake_wait_for(&fake.disconnects, 1);
     assert_int_equal(bus_state(bus), BUS_UP);
     bus_close(&bus, 0);
     assert_int_equal(fake.disconnects, 2);
@@ -207,32 +31,32 @@ static void gives_up_an_attempt_that_hangs_and_makes_another(void **state UNUSED
 static void starts_no_more_attempts_when_too_many_hang(void **state UNUSED)
 {
     fake.hang_connects = CONNECTIONS_MAX;
-    struct bus *bus = open_fake();
-    wait_for(&fake.attempts, BUS_LINKS_ABANDONED_MAX);
+    struct bus *bus = fake_open();
+    fake_wait_for(&fake.attempts, BUS_LINKS_ABANDONED_MAX);
     assert_false(bus_wait_up(bus, 10 * HANG_MS));
     assert_int_equal(fake.attempts, BUS_LINKS_ABANDONED_MAX);
-    set(&fake.hang_connects, 0);
+    fake_set(&fake.hang_connects, 0);
     assert_true(bus_wait_up(bus, WAIT_MS));
     bus_close(&bus, 0);
-    wait_for(&fake.disconnects, BUS_LINKS_ABANDONED_MAX + 1);
+    fake_wait_for(&fake.disconnects, BUS_LINKS_ABANDONED_MAX + 1);
 }
 
 static void closes_while_an_attempt_hangs(void **state UNUSED)
 {
     fake.hang_connects = 1;
-    struct bus *bus = open_fake();
-    wait_for(&fake.attempts, 1);
+    struct bus *bus = fake_open();
+    fake_wait_for(&fake.attempts, 1);
     int64_t start = clock_monotonic(NULL);
     bus_close(&bus, 0);
     assert_in_range(clock_monotonic(NULL) - start, 0, BUS_LEAVE_MAX_MS + 1000);
-    set(&fake.hang_connects, 0); /* what is left cleans up after itself */
-    wait_for(&fake.disconnects, 1);
+    fake_set(&fake.hang_connects, 0); /* what is left cleans up after itself */
+    fake_wait_for(&fake.disconnects, 1);
 }
 
 static void waits_longer_from_failure_to_failure(void **state UNUSED)
 {
     fake.failing_connects = 4;
-    struct bus *bus = open_fake();
+    struct bus *bus = fake_open();
     assert_true(bus_wait_up(bus, WAIT_MS));
     for (size_t i = 0; i < 4; i++) {
         int64_t pause = fake.attempt_times[i + 1] - fake.attempt_times[i];
@@ -278,14 +102,14 @@ static void confirm_all(bool stored)
 static void confirms_each_publish_once_even_if_the_engine_does_so_after_the_loss(void **state UNUSED)
 {
     struct tally tally = {.calls = 0};
-    struct bus *bus = open_fake();
+    struct bus *bus = fake_open();
     assert_true(bus_wait_up(bus, WAIT_MS));
     publish(bus, &tally, 3);
-    wait_for(&fake.publication_count, 3);
+    fake_wait_for(&fake.publication_count, 3);
     bus_publication_confirmed(fake.publications[1], true, 0);
     fake.publications[1] = fake.publications[--fake.publication_count];
     assert_int_equal(tally.calls, 1);
-    lose_connection(bus);
+    fake_lose_connection(bus);
     assert_int_equal(tally.calls, 3);
     assert_int_equal(tally.stored, 1);
     confirm_all(true);
@@ -297,10 +121,10 @@ static void confirms_each_publish_once_even_if_the_engine_does_so_after_the_loss
 static void fails_what_is_in_flight_at_close(void **state UNUSED)
 {
     struct tally tally = {.calls = 0};
-    struct bus *bus = open_fake();
+    struct bus *bus = fake_open();
     assert_true(bus_wait_up(bus, WAIT_MS));
     publish(bus, &tally, 2);
-    wait_for(&fake.publication_count, 2);
+    fake_wait_for(&fake.publication_count, 2);
     bus_close(&bus, 50);
     assert_int_equal(tally.calls, 2);
     assert_int_equal(tally.stored, 0);
@@ -317,10 +141,10 @@ static void *confirm_in_a_thread(void *context UNUSED)
 static void closing_waits_for_a_confirmation_at_work(void **state UNUSED)
 {
     struct tally tally = {.pause_ms = 300};
-    struct bus *bus = open_fake();
+    struct bus *bus = fake_open();
     assert_true(bus_wait_up(bus, WAIT_MS));
     publish(bus, &tally, 1);
-    wait_for(&fake.publication_count, 1);
+    fake_wait_for(&fake.publication_count, 1);
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, confirm_in_a_thread, NULL), 0);
     bus_close(&bus, 0);
@@ -342,17 +166,17 @@ static bool has_calls(const struct tally *tally, size_t calls)
 static void a_refused_publish_fails_alone_and_a_broken_one_takes_the_connection_along(void **state UNUSED)
 {
     struct tally tally = {.calls = 0};
-    struct bus *bus = open_fake();
+    struct bus *bus = fake_open();
     assert_true(bus_wait_up(bus, WAIT_MS));
-    set(&fake.publish_failure, ERROR_CONFLICT);
+    fake_set(&fake.publish_failure, ERROR_CONFLICT);
     publish(bus, &tally, 1);
     assert_true(has_calls(&tally, 1));
     assert_int_equal(fake.disconnects, 0);
-    set(&fake.publish_failure, ERROR_UNAVAILABLE);
+    fake_set(&fake.publish_failure, ERROR_UNAVAILABLE);
     publish(bus, &tally, 1);
     assert_true(has_calls(&tally, 2));
-    wait_for(&fake.disconnects, 1);
-    wait_for(&fake.connects, 2);
+    fake_wait_for(&fake.disconnects, 1);
+    fake_wait_for(&fake.connects, 2);
     assert_int_equal(tally.stored, 0);
     bus_close(&bus, 0);
 }
@@ -383,14 +207,18 @@ static void catch_delivery(struct delivery *delivery, void *context)
     }
 }
 
-static struct bus *open_with_catcher(struct catcher *catcher)
+static struct bus *subscribe_catcher(struct bus *bus, struct catcher *catcher)
 {
-    struct bus *bus = open_fake();
     struct error error = ERROR_INIT;
     struct subscription subscription = {.subject = "subject", .ack_wait_ms = 1000, .in_flight = 1};
     assert_true(bus_subscribe(bus, &subscription, catch_delivery, catcher, &error));
     assert_true(bus_wait_up(bus, WAIT_MS));
     return bus;
+}
+
+static struct bus *open_with_catcher(struct catcher *catcher)
+{
+    return subscribe_catcher(fake_open(), catcher);
 }
 
 static void deliver(struct bus_link *link)
@@ -412,7 +240,7 @@ static void drops_a_message_that_comes_after_the_connection_has_ended(void **sta
     struct bus_link *old = bus_link_retain(fake.link);
     deliver(old);
     assert_int_equal(catcher.caught, 1);
-    lose_connection(bus);
+    fake_lose_connection(bus);
     deliver(old);
     assert_int_equal(catcher.caught, 1);
     assert_int_equal(fake.messages_freed, 2);
@@ -426,13 +254,109 @@ static void acknowledges_over_the_connection_that_a_message_came_by_or_not_at_al
     struct bus *bus = open_with_catcher(&catcher);
     deliver(fake.link);
     bus_ack(TAKE(catcher.delivery));
-    wait_for(&fake.acknowledged, 1);
+    fake_wait_for(&fake.acknowledged, 1);
     deliver(fake.link);
-    lose_connection(bus);
+    fake_lose_connection(bus);
     bus_ack(TAKE(catcher.delivery));
     assert_int_equal(fake.messages_freed, 2); /* at once, since there is nobody to tell */
     bus_close(&bus, 0);
     assert_int_equal(fake.acknowledged, 1);
+}
+
+/* Delivers one message, which the catcher keeps, over a driver that can drop and extend. */
+static struct bus *open_and_catch(struct catcher *catcher)
+{
+    struct bus *bus = subscribe_catcher(fake_open_capable(), catcher);
+    deliver(fake.link);
+    assert_int_equal(catcher->caught, 1);
+    return bus;
+}
+
+static void gives_back_what_is_dropped_where_the_engine_takes_it(void **state UNUSED)
+{
+    struct catcher catcher = {.keeps = true};
+    struct bus *bus = open_and_catch(&catcher);
+    bus_drop(TAKE(catcher.delivery));
+    fake_wait_for(&fake.dropped, 1);
+    fake_wait_for(&fake.messages_freed, 1);
+    deliver(fake.link);
+    fake_lose_connection(bus);
+    bus_drop(TAKE(catcher.delivery));
+    assert_int_equal(fake.messages_freed, 2); /* at once, since there is nobody to tell */
+    bus_stop_receiving(bus);
+    deliver(fake.link); /* what nobody takes any more */
+    fake_wait_for(&fake.dropped, 2);
+    bus_close(&bus, 0);
+    assert_int_equal(fake.dropped, 2);
+    assert_int_equal(fake.acknowledged, 0);
+}
+
+static void a_message_outlives_the_extension_that_is_to_be_sent(void **state UNUSED)
+{
+    struct catcher catcher = {.keeps = true};
+    struct bus *bus = open_and_catch(&catcher);
+    fake_set(&fake.hang_sends, 1);
+    bus_extend(catcher.delivery);
+    bus_extend(catcher.delivery); /* more than one wait only if the first has been sent */
+    bus_extend(catcher.delivery);
+    bus_ack(TAKE(catcher.delivery));
+    assert_int_equal(fake.messages_freed, 0);
+    fake_set(&fake.hang_sends, 0);
+    fake_wait_for(&fake.acknowledged, 1); /* after the extensions: in the order of the calls */
+    assert_in_range(fake.extended, 1, 2);
+    fake_wait_for(&fake.messages_freed, 1);
+    bus_close(&bus, 0);
+}
+
+static void extends_as_often_as_it_is_asked_to(void **state UNUSED)
+{
+    struct catcher catcher = {.keeps = true};
+    struct bus *bus = open_and_catch(&catcher);
+    for (size_t i = 1; i <= 3; i++) {
+        bus_extend(catcher.delivery);
+        fake_wait_for(&fake.extended, i);
+    }
+    bus_drop(TAKE(catcher.delivery));
+    fake_wait_for(&fake.dropped, 1);
+    assert_int_equal(fake.last_sent, 'd');
+    bus_close(&bus, 0);
+    assert_int_equal(fake.messages_freed, 1);
+}
+
+static void an_extension_that_cannot_be_sent_any_more_is_forgotten(void **state UNUSED)
+{
+    struct catcher catcher = {.keeps = true};
+    struct bus *bus = open_and_catch(&catcher);
+    fake_set(&fake.hang_sends, 1);
+    bus_extend(catcher.delivery);
+    struct delivery *first = TAKE(catcher.delivery);
+    catcher.caught = 0;
+    deliver(fake.link);
+    bus_extend(catcher.delivery); /* waits behind the one that hangs */
+    bus_link_lost(fake.link, "the test says so");
+    fake_set(&fake.hang_sends, 0);
+    fake_wait_for(&fake.connects, 2);
+    bus_extend(catcher.delivery); /* of an older connection */
+    assert_int_equal(fake.messages_freed, 0);
+    bus_drop(first);
+    bus_ack(TAKE(catcher.delivery));
+    assert_int_equal(fake.messages_freed, 2);
+    assert_in_range(fake.extended, 1, 2);
+    assert_true(bus_wait_up(bus, WAIT_MS));
+    bus_close(&bus, 0);
+}
+
+static void extending_does_nothing_where_the_engine_cannot(void **state UNUSED)
+{
+    struct catcher catcher = {.keeps = true};
+    struct bus *bus = open_with_catcher(&catcher);
+    deliver(fake.link);
+    bus_extend(catcher.delivery);
+    bus_drop(TAKE(catcher.delivery));
+    assert_int_equal(fake.messages_freed, 1);
+    bus_close(&bus, 0);
+    assert_int_equal(fake.extended, 0);
+    assert_int_equal(fake.dropped, 0);
 }
 
 static void runs_a_receive_function_once_at_a_time_across_connections(void **state UNUSED)
@@ -472,7 +396,7 @@ static void stopping_waits_for_a_receive_function_at_work(void **state UNUSED)
 
 static void a_freed_handle_leads_nowhere(void **state UNUSED)
 {
-    struct bus *bus = open_fake();
+    struct bus *bus = fake_open();
     assert_true(bus_wait_up(bus, WAIT_MS));
     struct bus_link *found = NULL;
     const void *object = NULL;
@@ -495,8 +419,6 @@ static void a_freed_handle_leads_nowhere(void **state UNUSED)
     bus_close(&bus, 0);
 }
 
-#define fake_test(function) cmocka_unit_test_setup_teardown(function, reset_fake, reset_fake)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -510,6 +432,11 @@ int main(void)
         fake_test(a_refused_publish_fails_alone_and_a_broken_one_takes_the_connection_along),
         fake_test(drops_a_message_that_comes_after_the_connection_has_ended),
         fake_test(acknowledges_over_the_connection_that_a_message_came_by_or_not_at_all),
+        fake_test(gives_back_what_is_dropped_where_the_engine_takes_it),
+        fake_test(a_message_outlives_the_extension_that_is_to_be_sent),
+        fake_test(extends_as_often_as_it_is_asked_to),
+        fake_test(an_extension_that_cannot_be_sent_any_more_is_forgotten),
+        fake_test(extending_does_nothing_where_the_engine_cannot),
         fake_test(runs_a_receive_function_once_at_a_time_across_connections),
         fake_test(stopping_waits_for_a_receive_function_at_work),
         fake_test(a_freed_handle_leads_nowhere),
