@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import sqlite3
+import threading
 import uuid
 from typing import Any
 
@@ -13,6 +15,10 @@ from harness import Client, Service, System, User, wait_until
 
 ORDERS_GROUP = "orders-service"
 TICKETS_GROUP = "tickets-service"
+APPLIED_TICKET = re.compile(r"Applied ticket/([0-9a-f]+)/(\d+)(?: \(snapshot, from version (\d+)\))?")
+
+
+APPLIED = re.compile(r"Applied ticket/([0-9a-f]{24})/(\d+)(?: \((snapshot)(?:, from version (\d+))?\))?")
 
 
 def new_id() -> str:
@@ -122,13 +128,15 @@ class Market:
             assert order == holders.get(ticket)
 
     def check_applied_in_order(self) -> None:
-        """In the logs of all instances of orders, the versions applied of each ticket are 1, 2, 3, … each once."""
+        """In the logs of all instances of orders, the versions applied of each ticket are 1, 2, 3, … each once; a
+        snapshot stands for all versions that it skipped."""
         applied: dict[str, list[int]] = {}
         for instance in self.orders:
             for line in instance.log().splitlines():
-                if "Applied ticket/" in line:
-                    ticket, version = line.rsplit("Applied ticket/", 1)[1].strip().split("/")[:2]
-                    applied.setdefault(ticket, []).append(int(version))
+                if match := APPLIED_TICKET.search(line):
+                    version = int(match[2])
+                    before = int(match[3]) if match[3] else version - 1
+                    applied.setdefault(match[1], []).extend(range(before + 1, version + 1))
         for ticket, versions in applied.items():
             assert sorted(versions) == list(range(1, len(versions) + 1)), (ticket, versions)
 
@@ -164,6 +172,53 @@ class Market:
             for (subject, sequence, time), (next_subject, next_sequence, next_time) in zip(places, places[1:]):
                 assert time <= next_time, (ticket, versions)
                 assert subject != next_subject or sequence < next_sequence, (ticket, versions)
+
+
+class Load:
+    """Lists, changes, reserves and cancels in the background until it is stopped; keeps what was answered."""
+
+    def __init__(self, market: Market, threads: int = 4):
+        self.market = market
+        self.seller, self.buyer = market.user(), market.user()
+        self.stopping = threading.Event()
+        self.tickets: dict[str, float] = {}
+        self.failures: list[str] = []
+        self.lock = threading.Lock()
+        self.threads = [threading.Thread(target=self.run, args=(number,)) for number in range(threads)]
+        for thread in self.threads:
+            thread.start()
+
+    def run(self, number: int) -> None:
+        sellers = self.market.tickets[number % len(self.market.tickets)].client(self.seller.token)
+        buyers = self.market.orders[number % len(self.market.orders)].client(self.buyer.token)
+        while not self.stopping.is_set():
+            try:
+                listed = sellers.post("/api/tickets", {"title": f"Concert {number}", "price": 1})
+                if listed.status != 201:
+                    self.fail(f"POST tickets: {listed.status} {listed.body!r}")
+                    continue
+                ticket = listed.json["id"]
+                changed = sellers.put(f"/api/tickets/{ticket}", {"title": "Concert", "price": 2})
+                with self.lock:
+                    self.tickets[ticket] = 2 if changed.status == 200 else 1
+                ordered = buyers.post("/api/orders", {"ticketId": ticket})
+                if ordered.status == 201 and number % 2 == 0:
+                    buyers.delete(f"/api/orders/{ordered.json['id']}")
+            except OSError as problem:
+                self.fail(repr(problem))
+
+    def fail(self, problem: str) -> None:
+        with self.lock:
+            self.failures.append(problem)
+
+    def wait_for(self, count: int) -> None:
+        target = len(self.tickets) + count
+        wait_until(lambda: len(self.tickets) >= target, f"{count} more tickets are listed")
+
+    def stop(self) -> None:
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join()
 
 
 def ticket_event(ticket: str, version: int, price: float = 20, **fields: Any) -> dict[str, Any]:

@@ -183,6 +183,12 @@ bool store_fact_get(struct store *store UNUSED, const char *name, int64_t *ret_v
         return error_set(error, ERROR_UNAVAILABLE, "the store is away");
     }
     *ret_value = fake.epoch_fact;
+    if (fake.after_fact != NULL) {
+        void (*run)(void) = TAKE(fake.after_fact);
+        struct shard *running = fake.running;
+        run();
+        fake.running = running;
+    }
     interleave();
     return true;
 }

@@ -63,6 +63,7 @@ struct fake {
     int64_t now;
     bool interleaves; /* other shards run between a read and a write; calls fail now and then; signals are lost */
     bool loses_signals;
+    void (*after_fact)(void); /* runs once, between the next read of a fact and what it was read for */
     int depth;
     struct shard *running;
     struct fake_failures failures;

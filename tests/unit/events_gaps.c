@@ -135,6 +135,35 @@ static void removes_what_a_restored_owner_does_not_have_and_does_not_bring_it_ba
     fake_end();
 }
 
+/* In the other instance: it finds nothing to remove yet. */
+static void learn_that_the_record_is_gone(void)
+{
+    fake.owner_epoch = 1;
+    fake_deliver(fake_publish_snapshot(fake_id(1)), 1);
+    for (size_t i = 0; i < 10; i++) {
+        fake_step(1, i % FAKE_SHARDS);
+    }
+}
+
+static void takes_back_what_was_inserted_while_another_instance_learnt_of_a_new_history(void **state UNUSED)
+{
+    fake_begin(&replica, IN_FLIGHT, 1);
+    size_t old = publish(1, 1);
+    fake.after_fact = learn_that_the_record_is_gone;
+    deliver(old, 0);
+    assert_null(fake.after_fact);
+    assert_int_equal(stored(1)->writes[1], 1);
+    assert_int_equal(stored(1)->head.version, 0);
+    assert_int_equal(fake.epoch_fact, 1);
+    assert_int_equal(fake.hints, 0);
+    assert_false(is_acknowledged(old)); /* held: its owner is asked */
+    fake.owner_answers = true;
+    fake_pass(EVENT_ASK_MS + 2 * EVENT_RECHECK_MS);
+    assert_true(is_acknowledged(old));
+    assert_int_equal(stored(1)->head.version, 0);
+    fake_end();
+}
+
 static void ignores_that_a_record_was_not_there_yet(void **state UNUSED)
 {
     fake_begin(&replica, IN_FLIGHT, 1);
@@ -405,6 +434,7 @@ int main(void)
         cmocka_unit_test(takes_a_snapshot_without_its_predecessors),
         cmocka_unit_test(follows_a_restored_owner_back),
         cmocka_unit_test(removes_what_a_restored_owner_does_not_have_and_does_not_bring_it_back),
+        cmocka_unit_test(takes_back_what_was_inserted_while_another_instance_learnt_of_a_new_history),
         cmocka_unit_test(ignores_that_a_record_was_not_there_yet),
         cmocka_unit_test(gives_snapshots_to_effects_as_any_state),
         cmocka_unit_test(asks_the_owner_about_a_gap_that_lasts_and_is_healed),

@@ -13,6 +13,7 @@
 #include "common/base/text.h"
 #include "common/events/events.h"
 #include "common/events/message.h"
+#include "common/events/snapshot.h"
 
 #define TRACE "0123456789abcdef0123456789abcdef"
 #define HEAD  "{\"id\":\"0000000000000000000000aa\",\"version\":"
@@ -229,6 +230,48 @@ static void says_what_is_wrong(void **state UNUSED)
     }
 }
 
+static bool parse_on(const struct subject *subject, const char *text, struct record *ret_head, union any *ret_value)
+{
+    struct event_meta meta;
+    struct field_errors errors = FIELD_ERRORS_INIT;
+    return message_parse(subject, text, strlen(text), ret_head, ret_value, &meta, &errors);
+}
+
+static void reads_version_0_on_subjects_of_snapshots_alone(void **state UNUSED)
+{
+    for (const struct subject *const *subject = catalogue_subjects; *subject != NULL; subject++) {
+        if (!(*subject)->entity->table->versioned) {
+            continue;
+        }
+        union any value;
+        struct record head;
+        memset(&value, 0xAA, sizeof(value));
+        assert_int_equal(parse_on(*subject, HEAD "0,\"meta\":{\"epoch\":4}}", &head, &value), (*subject)->is_snapshot);
+        if ((*subject)->is_snapshot) {
+            union any zero;
+            memset(&zero, 0, sizeof(zero));
+            assert_int_equal(head.version, 0);
+            assert_int_equal(head.epoch, 4);
+            assert_string_equal(head.id.hex, "0000000000000000000000aa");
+            assert_memory_equal(&value, &zero, (*subject)->entity->table->size);
+            assert_false(parse_on(*subject, HEAD "1}", &head, &value)); /* that has to be whole */
+            assert_false(parse_on(*subject, "{\"version\":0}", &head, &value));
+        }
+    }
+}
+
+static void prints_a_snapshot_of_what_is_not_there_as_its_head_alone(void **state UNUSED)
+{
+    static const char expected[] = HEAD "0,\"meta\":{\"eventId\":\"ticket/0000000000000000000000aa/0\",";
+    struct record head = {.id = make_id(170), .epoch = 7}, read;
+    union any value;
+    CLEANUP(buffer_done) struct buffer text = BUFFER_INIT(EVENT_PAYLOAD_MAX);
+    snapshot_print(&entity_ticket, &head, NULL, 1000, &text);
+    assert_memory_equal(text.data, expected, strlen(expected));
+    assert_true(parse_on(&subject_ticket_snapshot, text.data, &read, &value));
+    assert_int_equal(read.epoch, 7);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -240,6 +283,8 @@ int main(void)
         cmocka_unit_test(needs_no_meta_and_no_fields_that_it_does_not_know),
         cmocka_unit_test(ignores_what_is_broken_in_meta_but_keeps_the_epoch),
         cmocka_unit_test(says_what_is_wrong),
+        cmocka_unit_test(reads_version_0_on_subjects_of_snapshots_alone),
+        cmocka_unit_test(prints_a_snapshot_of_what_is_not_there_as_its_head_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

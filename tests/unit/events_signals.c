@@ -81,6 +81,71 @@ static void refuses_what_is_no_notice(void **state UNUSED)
     assert_int_equal(notice.version, 5);
 }
 
+static const struct entity *const entities[] = {&entity_order, &entity_ticket};
+
+#define ID    "000000000000000000000abc"
+#define NONCE "fedcba9876543210fedcba98"
+
+static void reads_the_asks_and_answers_that_it_printed(void **state UNUSED)
+{
+    struct ask ask = {
+        .entity = &entity_ticket, .id = {ID}, .nonce = {NONCE}, .version = 7, .epoch = RECORD_VERSION_MAX};
+    struct ask read = {.entity = NULL};
+    char text[ASK_TEXT_SIZE];
+    ask_print(&ask, text);
+    assert_string_equal(text, "ticket " ID " " NONCE);
+    assert_true(ask_parse(text, strlen(text), entities, ARRAY_LENGTH(entities), &read));
+    assert_ptr_equal(read.entity, &entity_ticket);
+    assert_string_equal(read.id.hex, ID);
+    assert_string_equal(read.nonce.hex, NONCE);
+    assert_int_equal(read.version, 0);
+    answer_print(&ask, text);
+    assert_string_equal(text, "ticket " ID " " NONCE " 7 9007199254740992");
+    assert_true(answer_parse(text, strlen(text), entities, ARRAY_LENGTH(entities), &read));
+    assert_string_equal(read.nonce.hex, NONCE);
+    assert_int_equal(read.version, 7);
+    assert_int_equal(read.epoch, RECORD_VERSION_MAX);
+}
+
+/* Anyone on the bus can send anything. */
+static void refuses_what_is_no_ask_and_no_answer(void **state UNUSED)
+{
+    static const char *const texts[] = {
+        "",
+        " ",
+        "ticket",
+        "ticket " ID,
+        "ticket " ID " ",
+        "ticket " ID " " NONCE " ",
+        "ticket " ID " " NONCE " 1",
+        "ticket " ID " " NONCE " 1 ",
+        "ticket " ID " " NONCE " 1 2 3",
+        "ticket " ID " " NONCE " 1 -2",
+        "ticket " ID " " NONCE " x 2",
+        "ticket " ID " " NONCE " 1 9007199254740993",
+        "ticket " ID " " NONCE " 99999999999999999999 1",
+        "ticket  " ID " " NONCE,
+        " ticket " ID " " NONCE,
+        "ticket " ID " fedcba9876543210fedcba9",
+        "ticket " ID " fedcba9876543210fedcba9g",
+        "payment " ID " " NONCE,
+        "payment " ID " " NONCE " 1 2",
+        "ticketticketticketticketticketticketticketticketticketticketticketticketticketticketticketticketticketticket "
+        "ticketticketticketticketticketticket",
+    };
+    struct ask read = {.version = 5};
+    for (size_t i = 0; i < ARRAY_LENGTH(texts); i++) {
+        if (ask_parse(texts[i], strlen(texts[i]), entities, ARRAY_LENGTH(entities), &read) ||
+            answer_parse(texts[i], strlen(texts[i]), entities, ARRAY_LENGTH(entities), &read)) {
+            fail_msg("\"%s\" was understood", texts[i]);
+        }
+    }
+    static const char with_nul[] = "ticket " ID " " NONCE "\0 1 2";
+    assert_false(ask_parse(with_nul, sizeof(with_nul) - 1, entities, ARRAY_LENGTH(entities), &read));
+    assert_false(answer_parse(with_nul, sizeof(with_nul) - 1, entities, ARRAY_LENGTH(entities), &read));
+    assert_int_equal(read.version, 5); /* untouched */
+}
+
 static void knows_once_that_a_version_is_wanted(void **state UNUSED)
 {
     struct wanted *wanted = wanted_new(LIMIT, LIFETIME_MS);
@@ -129,6 +194,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_what_it_printed),
         cmocka_unit_test(refuses_what_is_no_notice),
+        cmocka_unit_test(reads_the_asks_and_answers_that_it_printed),
+        cmocka_unit_test(refuses_what_is_no_ask_and_no_answer),
         cmocka_unit_test(knows_once_that_a_version_is_wanted),
         cmocka_unit_test(forgets_what_was_wanted_long_ago),
         cmocka_unit_test(remembers_no_more_than_it_may),

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Events that never come: their owner is asked, and its snapshot heals the replica; nobody else waits meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import sqlite3
+import threading
+import time
+from typing import Any
+
+from harness import PATIENCE, System, User, wait_until
+from market import ORDERS_GROUP, Market, new_id, ticket_event
+
+HEALED_SECONDS = 15  # a gap of 10 s, a moment for the look at what is held, and one for the snapshot
+LATER_EVENTS = 5000
+OF_THE_RECORD = 2000
+
+
+def lose_a_change(market: Market, seller: User, ticket: str) -> None:
+    """Changes a ticket in such a way that the change's event is never published."""
+    market.wait_settled()
+    market.broker.stop()
+    version = market.change_ticket(seller, ticket, 99)["version"]
+    for instance in market.tickets:
+        instance.kill()
+    with contextlib.closing(sqlite3.connect(market.system.store_path("tickets"), timeout=10)) as store, store:
+        lost = store.execute('DELETE FROM store_outbox WHERE "id" = ? AND "version" = ?', (ticket, version))
+        assert lost.rowcount == 1
+    market.broker.start()
+    for instance in market.tickets + market.orders:
+        if not instance.running:
+            instance.start(wait=False)
+    for instance in market.tickets + market.orders:
+        instance.wait_ready()
+
+
+def all_right(market: Market) -> bool:
+    columns = '"id", "version", "title", "price", "userId"'
+    query = f"SELECT {columns} FROM tickets ORDER BY id"
+    return market.rows("tickets", query) == market.rows("orders", query)
+
+
+def letters(system: System) -> list[Any]:
+    return [json.loads(line) for line in system.eventctl("dead", "list", "--json").stdout.splitlines()]
+
+
+class Changes:
+    """Changes tickets in the background, each thread its own, until there are so many changes in all."""
+
+    def __init__(self, market: Market, seller: User, counts: dict[str, int]):
+        self.market, self.seller = market, seller
+        self.threads = [
+            threading.Thread(target=self.change, args=(ticket, count, market.tickets[i % len(market.tickets)]))
+            for i, (ticket, count) in enumerate(counts.items())
+        ]
+        self.problems: list[str] = []
+        for thread in self.threads:
+            thread.start()
+
+    def change(self, ticket: str, count: int, instance: Any) -> None:
+        client = instance.client(self.seller.token)
+        done = 0
+        deadline = time.monotonic() + 2 * PATIENCE
+        while done < count:
+            price = 1 + done % 1000
+            answer = client.put(f"/api/tickets/{ticket}", {"title": "Concert", "price": price})
+            if answer.status == 200:
+                done += 1
+            elif answer.status != 503 or time.monotonic() > deadline:
+                self.problems.append(f"{answer.status} {answer.body!r}")
+                return
+        client.close()
+
+    def running(self) -> bool:
+        return any(thread.is_alive() for thread in self.threads)
+
+    def join(self) -> None:
+        for thread in self.threads:
+            thread.join()
+        assert not self.problems, self.problems
+
+
+def slowest_of_others(market: Market, seller: User, changes: Changes) -> float:
+    """Changes a ticket of its own as long as the others are changed; how long its replica took at most."""
+    ticket = market.list_ticket(seller)["id"]
+    market.wait_replica(ticket)
+    slowest = 0.0
+    for price in itertools.count(1):
+        start = time.monotonic()
+        version = market.change_ticket(seller, ticket, 1 + price % 1000)["version"]
+        market.wait_replica(ticket, version)
+        slowest = max(slowest, time.monotonic() - start)
+        if not changes.running():
+            return slowest
+
+
+def test_a_lost_event_with_thousands_behind_it_is_healed_and_no_other_record_waits(system: System) -> None:
+    market = Market(system, 2)
+    seller = market.user()
+    gapped = market.list_ticket(seller)["id"]
+    others = [market.list_ticket(seller)["id"] for _ in range(6)]
+    lose_a_change(market, seller, gapped)
+    counts = dict.fromkeys(others, (LATER_EVENTS - OF_THE_RECORD) // len(others)) | {gapped: OF_THE_RECORD}
+    changes = Changes(market, seller, counts)
+    slowest = slowest_of_others(market, seller, changes)
+    changes.join()
+    wait_until(lambda: all_right(market), "all replicas are right", HEALED_SECONDS)
+    # The window is 128 events, and thousands of the gapped record were behind the lost one.
+    assert slowest < HEALED_SECONDS / 2, f"another record waited for {slowest:.1f} s"
+    assert any(f"Gap of ticket/{gapped}: version 2 has not come" in orders.log() for orders in market.orders)
+    market.wait_settled()
+    market.check_converged()
+    market.check_applied_in_order()
+    assert letters(system) == []
+
+
+def test_thousands_of_events_that_wait_behind_a_lost_one_are_no_plug_for_who_starts(system: System) -> None:
+    market = Market(system, 2)
+    seller = market.user()
+    gapped = market.list_ticket(seller)["id"]
+    others = [market.list_ticket(seller)["id"] for _ in range(3)]
+    lose_a_change(market, seller, gapped)
+    for instance in market.orders:
+        instance.stop()
+    changes = Changes(market, seller, dict.fromkeys(others, 200) | {gapped: 900})
+    changes.join()
+    wait_until(lambda: market.outbox("tickets") == 0, "all is published")
+    for instance in market.orders:
+        instance.start(wait=False)
+    for instance in market.orders:
+        instance.wait_ready()
+    wait_until(lambda: all_right(market), "all replicas are right", HEALED_SECONDS)
+    market.wait_settled()
+    market.check_applied_in_order()
+    assert letters(system) == []
+
+
+def spoil(system: System, ticket: str, title: str) -> None:
+    """Makes the replica unreadable, or readable again, behind the back of orders."""
+    with contextlib.closing(sqlite3.connect(system.store_path("orders"), timeout=10)) as store, store:
+        store.execute("UPDATE tickets SET title = ? WHERE id = ?", (title, ticket))
+
+
+def test_gaps_of_every_kind_are_healed_by_their_owner_or_found_to_be_strays(system: System) -> None:
+    market = Market(system, 2)
+    seller = market.user()
+    lost, buried, owned = (market.list_ticket(seller)["id"] for _ in range(3))
+    nowhere = new_id()
+    lose_a_change(market, seller, lost)
+    for ticket in (lost, buried, owned):
+        market.wait_replica(ticket)
+    spoil(system, buried, "x" * 10000)
+    market.change_ticket(seller, buried, 30)
+    wait_until(lambda: market.broker.last_sequence("dead:ticket:updated") == 1, "an event is a dead letter")
+    spoil(system, buried, "Concert")
+
+    market.change_ticket(seller, lost, 31)
+    market.change_ticket(seller, buried, 31)
+    system.publish("ticket:updated", ticket_event(owned, 3))
+    system.publish("ticket:updated", ticket_event(nowhere, 2))
+    start = time.monotonic()
+    wait_until(lambda: all_right(market), "all replicas are right", HEALED_SECONDS)
+    assert market.replica_version(lost) == 3 and market.replica_version(buried) == 3
+    wait_until(lambda: market.broker.last_sequence("dead:ticket:updated") == 3, "the strays are dead letters")
+    wait_until(lambda: market.broker.settled("ticket:updated", ORDERS_GROUP), "nothing is held any more")
+    assert time.monotonic() - start < 2 * HEALED_SECONDS
+    assert sorted(letter["reason"] for letter in letters(system))[-2:] == [
+        f"stray: its owner has no ticket {nowhere}",
+        f"stray: its owner has ticket {owned} at version 1 only",
+    ]
+    assert market.replica_version(owned) == 1 and market.replica_version(nowhere) == 0
+    asked = [line for orders in market.orders for line in orders.log().splitlines() if "Gap of ticket/" in line]
+    assert len(asked) == len({line.split("Gap of ")[1].split(":")[0] for line in asked}) == 4, asked
+    for line in asked:
+        assert "has not come for 10 s, with 1 later events held here, asking tickets" in line, line
+
+
+def test_an_owner_that_is_away_is_asked_until_it_is_back(system: System) -> None:
+    market = Market(system, 1)
+    seller = market.user()
+    ticket, other = (market.list_ticket(seller)["id"] for _ in range(2))
+    lose_a_change(market, seller, ticket)
+    market.change_ticket(seller, ticket, 31)
+    wait_until(lambda: market.outbox("tickets") == 0, "the later event is published")
+    market.tickets[0].kill()
+    market.orders[0].wait_log(rf"Gap of ticket/{ticket}: version 2 has not come for 10 s")
+    assert market.replica_version(ticket) == 1
+    # Its first ask is lost, since nobody listens.
+    market.tickets[0].start()
+    wait_until(lambda: market.replica_version(ticket) == 3, "asked again, the owner has healed it", HEALED_SECONDS)
+    market.change_ticket(seller, ticket, 32)
+    market.change_ticket(seller, other, 32)
+    wait_until(lambda: all_right(market), "events go on")
+    market.wait_settled()
+    market.check_applied_in_order()
+
+
+def test_of_two_owners_one_of_which_is_frozen_the_other_is_asked_in_the_end(system: System) -> None:
+    market = Market(system, 1)
+    frozen = system.service("tickets", "tickets-2")
+    market.tickets.append(frozen)
+    seller = market.user()
+    ticket = market.list_ticket(seller)["id"]
+    lose_a_change(market, seller, ticket)
+    market.change_ticket(seller, ticket, 31, at=market.tickets[0])
+    wait_until(lambda: market.outbox("tickets") == 0, "the later event is published")
+    frozen.freeze()
+    wait_until(lambda: market.replica_version(ticket) == 3, "the replica is healed")
+    frozen.thaw()
+    market.wait_settled()
