@@ -22,7 +22,7 @@ static const char *check_store_uri(const char *value)
 
 static const char *check_bus_uri(const char *value)
 {
-    return bus_uri_valid(value) ? NULL : "must be stan://<host>:<port>/<cluster id>";
+    return bus_uri_valid(value) ? NULL : "must be stan://<host>:<port>/<cluster id> or nats://<host>:<port>[/<stream>]";
 }
 
 static const char *check_client_id(const char *value)
@@ -101,7 +101,8 @@ static const struct config_option common_options[] = {
 
 static const struct config_option bus_options[] = {
     {"BUS_URI", CONFIG_TEXT, SETTING(bus_uri), .required = true, .min = 1, .max = CONFIG_TEXT_MAX - 1,
-     .help = "the event bus: stan://<host>:<port>/<cluster id>", .check = check_bus_uri},
+     .help = "the event bus: stan://<host>:<port>/<cluster id> or nats://<host>:<port>[/<stream>]",
+     .check = check_bus_uri},
     {"NATS_CLIENT_ID", CONFIG_TEXT, SETTING(client_id), .min = 1, .max = BUS_NAME_MAX - 1,
      .help = "unique on the bus; if unset, the service's name and random hex digits", .check = check_client_id},
     {"EVENT_WORKERS", CONFIG_INTEGER, SETTING(event_workers), .default_value = "16", .min = 1, .max = 64,

@@ -63,7 +63,7 @@ struct connection {
 
 const char *connection_check_bus(const char *uri)
 {
-    return bus_uri_valid(uri) ? NULL : "must be stan://<host>:<port>/<cluster id>";
+    return bus_uri_valid(uri) ? NULL : "must be stan://<host>:<port>/<cluster id> or nats://<host>:<port>[/<stream>]";
 }
 
 static const char *check_client_id(const char *value)
@@ -93,7 +93,7 @@ static const struct config_option setting_options[] = {
                      .type = CONFIG_TEXT,
                      .offset = offsetof(struct settings, bus_uri),
                      .required = true,
-                     .help = "the event bus: stan://<host>:<port>/<cluster id>",
+                     .help = "the event bus: stan://<host>:<port>/<cluster id> or nats://<host>:<port>[/<stream>]",
                      .check = connection_check_bus},
     [OTHER_ROWS] = {.name = "NATS_CLIENT_ID",
                     .type = CONFIG_TEXT,
