@@ -7,9 +7,10 @@
  * withdrawn by its caller, with nothing written. Once taken, a task is answered after its transaction has ended:
  * conflicts too, since what they conflict with may be in the same transaction.
  *
- * When the commit itself fails its outcome is unknown. The turn is kept, the last write's token is looked up, and if it
- * is not there everything is repeated once. Behind any other failure, and when the file was removed or replaced,
- * the connection is opened anew for the next writes, so that the store recovers as soon as the file does. */
+ * When the commit itself fails its outcome is unknown. The turn is kept, the last write's token, or the transaction's
+ * mark, is looked up, and if it is not there everything is repeated once. Behind any other failure, and when the file
+ * was removed or replaced, the connection is opened anew for the next writes, so that the store recovers as soon as the
+ * file does. */
 #include <assert.h>
 #include <string.h>
 
