@@ -15,10 +15,7 @@ from harness import Client, Service, System, User, wait_until
 
 ORDERS_GROUP = "orders-service"
 TICKETS_GROUP = "tickets-service"
-APPLIED_TICKET = re.compile(r"Applied ticket/([0-9a-f]+)/(\d+)(?: \(snapshot, from version (\d+)\))?")
-
-
-APPLIED = re.compile(r"Applied ticket/([0-9a-f]{24})/(\d+)(?: \((snapshot)(?:, from version (\d+))?\))?")
+APPLIED = re.compile(r"Applied ticket/([0-9a-f]{24})/(\d+)(?: \(snapshot, from version (\d+)\))?")
 
 
 def new_id() -> str:
@@ -133,7 +130,7 @@ class Market:
         applied: dict[str, list[int]] = {}
         for instance in self.orders:
             for line in instance.log().splitlines():
-                if match := APPLIED_TICKET.search(line):
+                if match := APPLIED.search(line):
                     version = int(match[2])
                     before = int(match[3]) if match[3] else version - 1
                     applied.setdefault(match[1], []).extend(range(before + 1, version + 1))

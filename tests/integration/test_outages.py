@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 import pytest
 
 from harness import System, wait_until
-from market import Market
+from market import Load, Market
 
 
 def test_while_the_bus_is_away_tickets_are_listed_and_their_events_wait(system: System) -> None:
@@ -105,53 +104,6 @@ def test_an_instance_that_dies_between_confirmation_and_removal_publishes_twice_
     market.wait_settled()
     market.check_converged()
     market.check_applied_in_order()
-
-
-class Load:
-    """Lists, changes, reserves and cancels in the background until it is stopped; keeps what was answered."""
-
-    def __init__(self, market: Market, threads: int = 4):
-        self.market = market
-        self.seller, self.buyer = market.user(), market.user()
-        self.stopping = threading.Event()
-        self.tickets: dict[str, float] = {}
-        self.failures: list[str] = []
-        self.lock = threading.Lock()
-        self.threads = [threading.Thread(target=self.run, args=(number,)) for number in range(threads)]
-        for thread in self.threads:
-            thread.start()
-
-    def run(self, number: int) -> None:
-        sellers = self.market.tickets[number % len(self.market.tickets)].client(self.seller.token)
-        buyers = self.market.orders[number % len(self.market.orders)].client(self.buyer.token)
-        while not self.stopping.is_set():
-            try:
-                listed = sellers.post("/api/tickets", {"title": f"Concert {number}", "price": 1})
-                if listed.status != 201:
-                    self.fail(f"POST tickets: {listed.status} {listed.body!r}")
-                    continue
-                ticket = listed.json["id"]
-                changed = sellers.put(f"/api/tickets/{ticket}", {"title": "Concert", "price": 2})
-                with self.lock:
-                    self.tickets[ticket] = 2 if changed.status == 200 else 1
-                ordered = buyers.post("/api/orders", {"ticketId": ticket})
-                if ordered.status == 201 and number % 2 == 0:
-                    buyers.delete(f"/api/orders/{ordered.json['id']}")
-            except OSError as problem:
-                self.fail(repr(problem))
-
-    def fail(self, problem: str) -> None:
-        with self.lock:
-            self.failures.append(problem)
-
-    def wait_for(self, count: int) -> None:
-        target = len(self.tickets) + count
-        wait_until(lambda: len(self.tickets) >= target, f"{count} more tickets are listed")
-
-    def stop(self) -> None:
-        self.stopping.set()
-        for thread in self.threads:
-            thread.join()
 
 
 def check_nothing_lost(market: Market, load: Load) -> None:

@@ -1,0 +1,424 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a bus has lost, a restored store has forgotten, and a new service never had: every replica is right again."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from harness import BUILD, PATIENCE, SANITIZER_REPORT, Broker, Service, System, wait_until
+from market import Load, Market, new_id
+from replicas import copy_store, facts, records, replicas_equal, restore_store, wait_replicas_equal
+
+
+class MemoryBroker(Broker):
+    """Forgets everything when it stops, as NATS Streaming does unless it is told otherwise."""
+
+    def __init__(self, folder: Path):
+        super().__init__(folder, "memory-broker")
+        at = self.command.index("file")
+        del self.command[at + 1 : at + 3]
+        self.command[at] = "memory"
+
+
+def broker_store(system: System) -> Path:
+    return system.folder / "broker-store"
+
+
+def use(system: System, broker: Broker) -> None:
+    """In place of the broker that runs already."""
+    system.broker.stop()
+    system.broker = broker
+    broker.start()
+
+
+def operate(instance: Service, *arguments: str, status: int = 0, **env: str) -> "subprocess.CompletedProcess[str]":
+    """Runs the service's program with the instance's own configuration, to its end."""
+    ended = subprocess.run(
+        [*instance.command, *arguments], cwd=instance.folder, env={**instance.env, **env}, capture_output=True,
+        text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL,
+    )
+    assert not SANITIZER_REPORT.search(ended.stderr), ended.stderr
+    assert ended.returncode == status, (ended.returncode, ended.stdout, ended.stderr)
+    return ended
+
+
+def store(system: System, service: str) -> Path:
+    return system.store_path(service)
+
+
+def wait_equal(system: System) -> None:
+    wait_replicas_equal(store(system, "tickets"), store(system, "orders"))
+
+
+def wait_whole(market: Market) -> None:
+    """Every replica is right, and every ticket is held by the order that has it."""
+    wait_until(lambda: market.outbox("tickets") == 0 and market.outbox("orders") == 0, "all events are published")
+
+    def is_whole() -> bool:
+        if not replicas_equal(store(market.system, "tickets"), store(market.system, "orders")):
+            return False
+        live = dict(market.rows("orders", "SELECT \"ticket.id\", id FROM orders WHERE status <> 'cancelled'"))
+        return all(live.get(i) == order for i, order in market.rows("tickets", 'SELECT "id", "orderId" FROM tickets'))
+
+    wait_until(is_whole, "every replica is right, and every ticket is held by its order")
+    market.check_converged()
+
+
+def is_fulfilled(path: Path) -> bool:
+    """Nothing is to be published again, or it was."""
+    known = facts(path)
+    return known.get("republish.wanted") == known.get("republish.done")
+
+
+# ---- history that is lost ----
+
+
+def lose_all(system: System) -> None:
+    system.broker.kill()
+    shutil.rmtree(broker_store(system))
+    system.broker.start()
+
+
+def restart_memory(system: System) -> None:
+    system.broker.kill()
+    system.broker.start()
+
+
+@pytest.mark.parametrize("how", ["memory", "wiped"])
+@pytest.mark.parametrize("instances", [1, 2])
+def test_a_broker_that_loses_everything_under_load_leaves_every_replica_right(
+    system: System, how: str, instances: int
+) -> None:
+    if how == "memory":
+        use(system, MemoryBroker(system.folder))
+    market = Market(system, instances)
+    load = Load(market, threads=2)
+    try:
+        for _ in range(2):
+            load.wait_for(20)
+            restart_memory(system) if how == "memory" else lose_all(system)
+            for instance in market.tickets:
+                instance.wait_ready(bus=True)
+        load.wait_for(20)
+    finally:
+        load.stop()
+    assert not load.failures, load.failures[:5]
+    wait_whole(market)
+    logs = "".join(instance.log() for instance in market.tickets)
+    assert "the event bus has lost history: ticket:created" in logs
+    assert "republish.wanted" in facts(store(system, "tickets"))
+    for service in ("tickets", "orders"):
+        wait_until(lambda: is_fulfilled(store(system, service)), f"{service} has published everything again")
+
+
+def test_a_broker_whose_older_files_were_put_back_leaves_every_replica_right(system: System) -> None:
+    market = Market(system)
+    seller = market.user()
+    old = market.list_ticket(seller)["id"]
+    market.wait_replica(old)
+    market.wait_settled()
+    system.broker.stop()
+    shutil.copytree(broker_store(system), system.folder / "older")
+    system.broker.start()
+    market.tickets[0].wait_ready(bus=True)
+    for instance in market.orders:
+        instance.kill()
+    lost = [market.list_ticket(seller)["id"] for _ in range(20)]
+    market.change_ticket(seller, old, 30)
+    wait_until(lambda: market.outbox("tickets") == 0, "all of it is confirmed")
+    system.broker.kill()
+    shutil.rmtree(broker_store(system))
+    shutil.move(system.folder / "older", broker_store(system))
+    system.broker.start()
+    for instance in market.orders:
+        instance.start()
+    for ticket in lost:
+        market.wait_replica(ticket)
+    wait_whole(market)
+    market.tickets[0].wait_log("the event bus has lost history: ticket:created ends at 1, it was at 21")
+
+
+def test_history_is_lost_while_nobody_runs(system: System) -> None:
+    market = Market(system)
+    seller = market.user()
+    for instance in market.orders:
+        instance.stop()
+    tickets = [market.list_ticket(seller)["id"] for _ in range(5)]
+    wait_until(lambda: market.outbox("tickets") == 0, "all of it is confirmed")
+    market.tickets[0].kill()  # the position is known from before it removed the last one
+    lose_all(system)
+    market.tickets[0].start()
+    for instance in market.orders:
+        instance.start()
+    for ticket in tickets:
+        market.wait_replica(ticket)
+    wait_whole(market)
+
+
+def test_a_bus_that_kept_everything_is_not_published_to_again(system: System) -> None:
+    market = Market(system, 2)
+    load = Load(market, threads=2)
+    try:
+        load.wait_for(10)
+        system.broker.restart()
+        load.wait_for(10)
+        system.broker.kill()
+        system.broker.start()
+        load.wait_for(10)
+    finally:
+        load.stop()
+    market.wait_settled()
+    market.tickets[0].kill()
+    market.tickets[0].start()
+    wait_whole(market)
+    assert not any("lost history" in instance.log() for instance in market.tickets + market.orders)
+    assert not any("republish.wanted" in facts(store(system, service)) for service in ("tickets", "orders"))
+
+
+def test_an_instance_that_dies_while_it_publishes_everything_again_is_replaced(system: System) -> None:
+    market = Market(system, 2)
+    seller = market.user()
+    for i in range(600):  # more than the rate of one second
+        market.list_ticket(seller, f"Concert {i}")
+    market.wait_settled()
+    for instance in market.orders:
+        instance.kill()
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{store(system, 'orders')}{suffix}").unlink(missing_ok=True)
+    lose_all(system)
+    started = "Publishing everything again"
+    wait_until(lambda: any(started in i.log() for i in market.tickets), "an instance begins")
+    victim = next(i for i in market.tickets if started in i.log())
+    other = next(i for i in market.tickets if i is not victim)
+    wait_until(lambda: system.broker.last_sequence("ticket:snapshot") > 50, "it is in the middle of it")
+    victim.kill()
+    assert system.broker.last_sequence("ticket:snapshot") < 600 and "Everything was published" not in victim.log()
+    other.wait_log("Everything was published again: 600 snapshots")
+    for instance in market.orders:
+        instance.start()
+    wait_equal(system)
+    assert len(records(store(system, "orders"))) == 600
+
+
+# ---- --republish ----
+
+
+def test_republish_fills_the_store_of_a_new_service_from_snapshots_alone(system: System) -> None:
+    market = Market(system)
+    seller = market.user()
+    for i in range(30):
+        ticket = market.list_ticket(seller, f"Concert {i}")["id"]
+        market.change_ticket(seller, ticket, 30 + i)
+    market.wait_settled()
+    for instance in market.orders:
+        instance.stop()
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{store(system, 'orders')}{suffix}").unlink(missing_ok=True)
+    market.tickets[0].stop()
+    lose_all(system)
+    ended = operate(market.tickets[0], "--republish")
+    assert re.fullmatch(r"republished 30 tickets in \d+\.\d s\n", ended.stdout), ended.stdout
+    assert ended.stderr == ""
+    assert system.broker.last_sequence("ticket:created") == 0 and system.broker.last_sequence("ticket:snapshot") == 30
+    for instance in market.orders:
+        instance.start()
+    wait_equal(system)
+    assert len(records(store(system, "orders"))) == 30
+
+
+def test_republish_of_one_that_is_there_and_of_one_that_is_not(system: System) -> None:
+    market = Market(system)
+    tickets = [market.list_ticket(market.user())["id"] for _ in range(2)]
+    ended = operate(market.tickets[0], "--republish", "--id", tickets[0])
+    assert ended.stdout.startswith("republished 1 ticket in ")
+    absent = new_id()
+    ended = operate(market.tickets[0], "--republish", f"--id={absent}")
+    assert ended.stdout == f"there is no {absent}: published that\n"
+    events = [message["data"] for message in market.messages("ticket:snapshot")]
+    assert [(event["id"], event["version"]) for event in events] == [(tickets[0], 1), (absent, 0)]
+    wait_equal(system)
+
+
+def test_republish_of_what_was_written_since(system: System) -> None:
+    market = Market(system)
+    seller = market.user()
+    tickets = [market.list_ticket(seller)["id"] for _ in range(5)]
+    written = dict(market.rows("tickets", "SELECT id, changed FROM tickets"))
+    changed = market.change_ticket(seller, tickets[3], 40)["updatedAt"]
+    expected = {i for i, moment in written.items() if moment >= iso_ms(changed)} | {tickets[3]}
+    ended = operate(market.tickets[0], "--republish", "--since", changed)
+    assert ended.stdout.startswith(f"republished {len(expected)} ticket")
+    assert {message["data"]["id"] for message in market.messages("ticket:snapshot")} == expected
+    assert operate(market.tickets[0], "--republish", "--since", "1h").stdout.startswith("republished 5 tickets")
+    assert operate(market.tickets[0], "--republish", "--since", "0s").stdout.startswith("republished 0 tickets")
+
+
+def iso_ms(text: str) -> int:
+    return int(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+def test_republish_keeps_its_rate_tells_how_far_it_is_and_can_be_interrupted(system: System) -> None:
+    market = Market(system)
+    seller = market.user()
+    for i in range(30):
+        market.list_ticket(seller, f"Concert {i}")
+    command = [*market.tickets[0].command, "--republish", "--rate", "5"]
+    master, terminal = os.openpty()
+    running = subprocess.Popen(
+        command, env=market.tickets[0].env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=terminal, text=True
+    )
+    os.close(terminal)
+    shown = b""
+    while b"republished 7 tickets" not in shown:
+        shown += os.read(master, 4096)
+    running.send_signal(signal.SIGINT)
+    output, _ = running.communicate(timeout=PATIENCE)
+    try:
+        while more := os.read(master, 4096):
+            shown += more
+    except OSError:
+        pass  # the other end is closed
+    os.close(master)
+    assert running.returncode == 1 and output == ""
+    lines = shown.decode().replace("\r\n", "\n").split("\n")
+    assert re.fullmatch(r"(\r\x1b\[Krepublished \d+ tickets?(, waiting for the event bus)?)+", lines[0]), lines
+    assert re.fullmatch(r"tickets: interrupted; republished \d+ tickets, the rest is not", lines[1]), lines
+    assert 7 <= system.broker.last_sequence("ticket:snapshot") < 30
+
+
+def test_republish_waits_for_a_bus_that_is_away(system: System) -> None:
+    market = Market(system)
+    ticket = market.list_ticket(market.user())["id"]
+    market.wait_replica(ticket)
+    system.broker.stop()
+    with open(system.folder / "republish.log", "wb") as log:
+        running = subprocess.Popen(
+            [*market.tickets[0].command, "--republish"], env=market.tickets[0].env, stdin=subprocess.DEVNULL,
+            stdout=log, stderr=log,
+        )
+    path = system.folder / "republish.log"
+    wait_until(lambda: "republished 0 tickets so far, waiting for the event bus" in path.read_text(), "it says so")
+    assert running.poll() is None
+    system.broker.start()
+    assert running.wait(PATIENCE) == 0
+    assert "republished 1 ticket in " in path.read_text()
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        (["--republish", "--id", "xyz"], "--id must be 24 hex digits"),
+        (["--republish", "--id"], "--id needs a value"),
+        (["--republish", "--since", "yesterday"], "--since must be like"),
+        (["--republish", "--rate", "0"], "--rate must be 1 to"),
+        (["--republish", "--rate", "fast"], "--rate must be 1 to"),
+        (["--republish", "--restored"], "only one of"),
+        (["--republish", "--republish"], "only one of"),
+        (["--republish", "more"], 'unknown argument "more"'),
+        (["--republish", "--id", "a" * 24, "--since", "1h"], "only one of --id and --since"),
+        (["--since", "1h"], "go with --republish only"),
+        (["--restored", "--rate", "5"], "go with --republish only"),
+    ],
+)
+def test_a_wrong_command_line_says_what_is_wrong(tmp_path: Path, arguments: list[str], complaint: str) -> None:
+    ended = subprocess.run([str(BUILD / "tickets"), *arguments], env={}, capture_output=True, text=True, timeout=PATIENCE)
+    assert (ended.returncode, ended.stdout) == (64, "")
+    assert complaint in ended.stderr and "--help" in ended.stderr and ended.stderr.count("\n") == 1
+
+
+def test_a_service_that_publishes_nothing_says_so(tmp_path: Path) -> None:
+    ended = subprocess.run([str(BUILD / "auth"), "--republish"], env={}, capture_output=True, text=True, timeout=PATIENCE)
+    assert ended.returncode == 64 and "auth publishes nothing" in ended.stderr
+
+
+@pytest.mark.parametrize("operation", ["--republish", "--restored"])
+def test_an_operation_needs_the_services_configuration_and_its_store(tmp_path: Path, operation: str) -> None:
+    command = [str(BUILD / "tickets"), operation]
+    ended = subprocess.run(command, env={}, capture_output=True, text=True, timeout=PATIENCE)
+    assert ended.returncode == 78 and "STORE_URI: missing" in ended.stderr
+    env = {"STORE_URI": f"sqlite:{tmp_path}/no/tickets.db", "JWT_KEY": "k" * 40, "BUS_URI": "stan://127.0.0.1:1/c"}
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE)
+    assert ended.returncode == 1 and "tickets.db" in ended.stderr and ended.stdout == ""
+
+
+# ---- stores that were restored ----
+
+
+def test_an_owner_restored_from_an_older_backup_is_followed_by_every_replica(system: System) -> None:
+    market = Market(system)
+    seller = market.user()
+    kept = [market.list_ticket(seller)["id"] for _ in range(5)]
+    market.wait_settled()
+    copy_store(store(system, "tickets"), system.folder / "backup")
+    for version in range(3):
+        for ticket in kept:
+            market.change_ticket(seller, ticket, 30 + version)
+    vanished = [market.list_ticket(seller)["id"] for _ in range(5)]
+    market.wait_settled()
+    assert market.replica_version(kept[0]) == 4
+    market.tickets[0].stop()
+    restore_store(system.folder / "backup", store(system, "tickets"))
+    ended = operate(market.tickets[0], "--restored")
+    assert "publishes everything again" in ended.stdout and ended.stderr == ""
+    market.tickets[0].start()
+    wait_equal(system)
+    assert records(store(system, "orders")).keys() == set(kept)
+    assert not records(store(system, "orders")).keys() & set(vanished)
+    assert market.change_ticket(seller, kept[0], 50)["version"] == 2
+    market.change_ticket(seller, kept[1], 51)
+    new = market.list_ticket(seller)["id"]
+    for ticket, version in ((kept[0], 2), (kept[1], 2), (new, 1)):
+        wait_until(lambda: market.replica_version(ticket) == version, f"version {version} of {ticket}")
+    wait_equal(system)
+    wait_until(lambda: facts(store(system, "orders")).get("audited/tickets"), "no replica is of an earlier epoch")
+    assert market.reserve(market.user(), kept[0])["ticket"]["price"] == 50
+
+
+def test_an_owner_can_be_restored_twice_from_the_same_backup(system: System) -> None:
+    market = Market(system)
+    seller = market.user()
+    ticket = market.list_ticket(seller)["id"]
+    market.wait_settled()
+    copy_store(store(system, "tickets"), system.folder / "backup")
+    for _ in range(2):
+        market.change_ticket(seller, ticket, 30)
+        market.change_ticket(seller, ticket, 31)
+        market.wait_replica(ticket, 3)
+        market.tickets[0].stop()
+        restore_store(system.folder / "backup", store(system, "tickets"))
+        operate(market.tickets[0], "--restored")
+        market.tickets[0].start()
+        wait_until(lambda: market.replica_version(ticket) == 1, "the replica follows")
+    wait_equal(system)
+
+
+def test_a_consumer_restored_from_an_older_backup_asks_for_what_it_missed(system: System) -> None:
+    market = Market(system)
+    seller = market.user()
+    quiet = [market.list_ticket(seller)["id"] for _ in range(5)]
+    market.wait_settled()
+    copy_store(store(system, "orders"), system.folder / "backup")
+    for ticket in quiet:
+        market.change_ticket(seller, ticket, 30)
+    later = [market.list_ticket(seller)["id"] for _ in range(5)]
+    market.wait_settled()
+    market.orders[0].stop()
+    restore_store(system.folder / "backup", store(system, "orders"))
+    ended = operate(market.orders[0], "--restored")
+    assert "asks" in ended.stdout
+    market.tickets[0].stop()
+    market.orders[0].start()  # its owner is away at first: it is asked until it is there
+    market.tickets[0].start()
+    wait_equal(system)
+    assert records(store(system, "orders")).keys() == set(quiet + later)
+    wanted = facts(store(system, "orders"))["refresh/tickets"]
+    wait_until(lambda: facts(store(system, "orders")).get("refreshed/tickets") == wanted, "it is noted")
+    wait_until(lambda: is_fulfilled(store(system, "tickets")), "it is done")
