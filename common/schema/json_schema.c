@@ -180,14 +180,21 @@ static void print_versioned_type(const struct table *table, enum field_in in, st
     buffer_append_text(buffer, "\"type\":\"object\",\"properties\":{\"id\":{");
     print_id_type(in, buffer);
     buffer_append_text(buffer, "},\"version\":{\"type\":\"integer\"");
-    print_limit(buffer, "minimum", 1);
+    bool may_be_absent = table->may_be_absent;
+    print_limit(buffer, "minimum", may_be_absent ? 0 : 1);
     print_limit(buffer, "maximum", RECORD_VERSION_MAX);
-    print_pair(buffer, "description", "1 when created, one more for each change");
+    print_pair(buffer, "description",
+               may_be_absent ? "1 when created, one more for each change; 0: there is no such record"
+                             : "1 when created, one more for each change");
     buffer_append_char(buffer, '}');
     print_properties(table, in, false, buffer);
     buffer_append_text(buffer, "},\"required\":[\"id\",\"version\"");
+    if (may_be_absent) {
+        buffer_append_text(buffer, "],\"anyOf\":[{\"properties\":{\"version\":{\"const\":0}}},{\"properties\":{"
+                                   "\"version\":{\"minimum\":1}},\"required\":[\"id\",\"version\"");
+    }
     print_required(table, in, false, buffer);
-    buffer_append_text(buffer, "],\"additionalProperties\":true");
+    buffer_append_text(buffer, may_be_absent ? "]}],\"additionalProperties\":true" : "],\"additionalProperties\":true");
 }
 
 void schema_print_json_schema(const struct table *table, enum field_in in, struct buffer *buffer)

@@ -66,6 +66,7 @@ struct table {
     const char *name;           /* "ticket" */
     size_t size;                /* of the struct */
     bool versioned;             /* carries a record's head: id and version in answers and events */
+    bool may_be_absent;         /* its JSON Schema allows version 0: no such record, and no other field */
     const struct field *fields; /* ends with a NULL name */
 };
 

@@ -24,19 +24,40 @@ void event_schema_print(const struct subject *subject, struct buffer *buffer)
     };
     struct table table = *subject->entity->table;
     table.name = subject->name;
+    table.may_be_absent = subject->is_snapshot;
     table.fields = fields;
     schema_print_json_schema(&table, IN_EVENT, buffer);
+}
+
+/* Also tells services in other languages how to follow snapshots, and how to ask for one. */
+static void print_description(const struct subject *subject, struct buffer *buffer)
+{
+    const char *publisher = subject->entity->publisher;
+    const char *name = subject->entity->name;
+    if (!subject->is_snapshot) {
+        buffer_printf(buffer, "%s events, published by the service %s", name, publisher);
+        return;
+    }
+    buffer_printf(
+        buffer,
+        "The present state of one %s, published by the service %s without a change. It replaces what is stored "
+        "if its meta.epoch is higher, whatever its version, or if its version is higher in the same epoch; "
+        "version 0 in a higher epoch removes it. To ask for one, signal \\\"%s <id> <nonce>\\\" on the topic "
+        "%s.ask; on %s.answer comes \\\"%s <id> <nonce> <version> <epoch>\\\".",
+        name, publisher, name, publisher, name, name);
 }
 
 /* "subscribe" is what others can do there: the document is about Turnstile, which publishes. */
 static void print_channel(const struct subject *subject, struct buffer *buffer)
 {
     const char *publisher = subject->entity->publisher;
-    buffer_printf(buffer,
-                  "\"%s\":{\"description\":\"%s events, published by the service %s\","
-                  "\"subscribe\":{\"operationId\":\"%s\",\"summary\":\"Published by %s\",\"tags\":[{\"name\":\"%s\"}],"
-                  "\"x-publisher\":\"%s\",",
-                  subject->name, subject->entity->name, publisher, subject->name, publisher, publisher, publisher);
+    buffer_printf(buffer, "\"%s\":{\"description\":\"", subject->name);
+    print_description(subject, buffer);
+    buffer_printf(
+        buffer,
+        "\",\"subscribe\":{\"operationId\":\"%s\",\"summary\":\"Published by %s\",\"tags\":[{\"name\":\"%s\"}],"
+        "\"x-publisher\":\"%s\",",
+        subject->name, publisher, publisher, publisher);
     buffer_printf(buffer,
                   "\"message\":{\"messageId\":\"%s\",\"name\":\"%s\",\"title\":\"%s\","
                   "\"contentType\":\"application/json\",\"payload\":",
