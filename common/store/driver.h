@@ -13,7 +13,7 @@ enum {
     STORE_WRITER_MAX = 40,      /* bytes of a write's token, with the NUL */
     STORE_RANGES_MAX = 10,      /* ranges that a list behind a cursor falls into: two a field, and the id's */
     STORE_NAME_MAX = 32,        /* bytes of a collection's or an index's name, with the NUL */
-    STORE_WRITE_WAIT_MS = 5000, /* how long a write waits for its turn before it gives up, with nothing written */
+    STORE_WRITE_WAIT_MS = 3000, /* how long a write waits for its turn before it gives up, with nothing written */
     STORE_PING_WAIT_MS = 1000,
 };
 

@@ -257,7 +257,7 @@ class World:
         return found
 
 
-def last_lines(process: Process, count: int = 5) -> str:
+def last_lines(process: Process, count: int = 2) -> str:
     return " | ".join(process.log().splitlines()[-count:])
 
 
