@@ -12,7 +12,7 @@ auth_SOURCES := cache.c cookie.c metrics.c password.c token.c
 store_SOURCES := collection.c cursor.c metrics.c page.c plan.c store.c value.c mongo/document.c mongo/driver.c mongo/fact.c mongo/lease.c mongo/migrate.c mongo/outbox.c mongo/read.c mongo/uri.c mongo/write.c sqlite/committer.c sqlite/connection.c sqlite/driver.c sqlite/fact.c sqlite/lock.c sqlite/migrate.c sqlite/outbox.c sqlite/pool.c sqlite/read.c sqlite/remove.c sqlite/rows.c sqlite/transaction.c
 bus_SOURCES := bus.c handle.c link.c metrics.c names.c position.c probe.c publish.c receive.c signal.c supervisor.c uri.c stan/connect.c stan/driver.c stan/position.c stan/publish.c stan/subscribe.c jetstream/connect.c jetstream/consumer.c jetstream/driver.c jetstream/json.c jetstream/publish.c jetstream/receive.c jetstream/request.c jetstream/signal.c jetstream/stream.c
 events_SOURCES := answering.c apply.c arrival.c asking.c audit.c backlog.c catalogue.c dead_letter.c entities.c \
-  epoch.c events.c held.c history.c inbox.c listener.c message.c metrics.c refresh.c relay.c relay_metrics.c \
+  epoch.c events.c held.c history.c inbox.c letter.c listener.c message.c metrics.c owner.c refresh.c relay.c relay_metrics.c \
   republish.c shard.c signals.c snapshot.c thread.c upkeep.c verdict.c wish.c
 service_SOURCES := health.c metrics.c operations.c process.c resource.c service.c settings.c signals.c
 MODULES := base schema http auth store bus events service

@@ -25,14 +25,15 @@
 #include "common/base/failpoint.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
-#include "common/base/metrics.h"
 #include "common/base/text.h"
 #include "common/events/apply.h"
 #include "common/events/asking.h"
 #include "common/events/dead_letter.h"
 #include "common/events/held.h"
 #include "common/events/inbox.h"
+#include "common/events/letter.h"
 #include "common/events/metrics.h"
+#include "common/events/owner.h"
 #include "common/events/verdict.h"
 
 enum {
@@ -40,8 +41,6 @@ enum {
     AWAY_LAST_MS = 2000,
     TELL_AGAIN_MS = 2000, /* how often the others are told what a held event lacks */
     EXTEND_MS = EVENT_ACK_WAIT_MS / 3,
-    DEAD_LETTER_WAIT_MS = 5000, /* for the bus's confirmation */
-    DEAD_LETTER_TEXT_MAX = DEAD_LETTER_EVENT_MAX / 3 * 4 + 4096,
     WANTED_MAX = 1024,
     WANTED_MS = 30000,
 };
@@ -55,20 +54,6 @@ struct shard {
     atomic_bool is_interested; /* in changes: something is held, or wanted by others */
     int64_t away_ms;           /* the present delay; 0: the store is not away */
     int64_t away_until;
-};
-
-static struct metric_family owners_asked = {
-    .name = "turnstile_gap_asks_total",
-    .help = "Questions to owners about events that did not come.",
-    .type = METRIC_COUNTER,
-    .labels = {"entity", NULL},
-};
-
-static struct metric_family strays_buried = {
-    .name = "turnstile_stray_events_total",
-    .help = "Events that their owner never had, kept as dead letters.",
-    .type = METRIC_COUNTER,
-    .labels = {"entity", NULL},
 };
 
 struct shard *shard_new(const struct listening *listening)
@@ -96,37 +81,12 @@ static void end(struct shard *shard, struct arrival *arrival, bool acknowledge)
     inbox_end(shard->inbox, arrival, acknowledge);
 }
 
-static bool publish_letter(const struct listening *listening, const struct arrival *arrival,
-                           const struct delivery *delivery, const char *reason, struct error *error)
-{
-    struct dead_letter letter = {
-        .sequence = arrival->sequence,
-        .attempts = arrival->attempts > 0 ? arrival->attempts : 1,
-        .time = clock_now(listening->clock),
-        .event_length = arrival->length < DEAD_LETTER_EVENT_MAX ? arrival->length : DEAD_LETTER_EVENT_MAX,
-        .cut = arrival->length > DEAD_LETTER_EVENT_MAX,
-    };
-    const char *subject = arrival->route->subject->name;
-    text_copy_cut(letter.channel, sizeof(letter.channel), subject);
-    text_copy_cut(letter.reason, sizeof(letter.reason), reason);
-    text_copy_cut(letter.listener, sizeof(letter.listener), listening->queue_group);
-    CLEANUP(free_pointer) char *event = xmemdup(delivery_data(delivery), letter.event_length);
-    letter.event = event;
-    CLEANUP(buffer_done) struct buffer text = BUFFER_INIT(DEAD_LETTER_TEXT_MAX);
-    dead_letter_print(&letter, &text);
-    char channel[BUS_SUBJECT_MAX];
-    char message_id[BUS_MESSAGE_ID_MAX];
-    snprintf(channel, sizeof(channel), DEAD_LETTER_PREFIX "%s", subject);
-    snprintf(message_id, sizeof(message_id), "%s/%" PRIu64, channel, arrival->sequence);
-    return bus_publish_wait(listening->bus, channel, message_id, text.data, text.length, DEAD_LETTER_WAIT_MS, error);
-}
-
 static void bury(struct shard *shard, struct arrival *arrival, const char *reason)
 {
     struct delivery *delivery = inbox_borrow(shard->inbox, arrival);
     struct error error = ERROR_INIT;
     const char *subject = arrival->route->subject->name;
-    bool is_kept = publish_letter(shard->listening, arrival, delivery, reason, &error);
+    bool is_kept = dead_letter_publish(arrival, delivery, reason, &error);
     if (is_kept) {
         event_metrics_buried(arrival);
         log_warning("Event %" PRIu64 " of %s cannot be applied (%s): kept on " DEAD_LETTER_PREFIX "%s",
@@ -206,84 +166,18 @@ static void try_later(struct shard *shard, struct arrival *arrival, int64_t now)
     held_put(shard->held, arrival, now + EVENT_RECHECK_MS);
 }
 
-/* ---- asking the owner ---- */
-
-static void log_asked(const struct arrival *arrival, struct gap *gap, int64_t now)
-{
-    const struct entity *entity = arrival->route->listener->entity;
-    int64_t age = now - gap->since;
-    bool is_long = age >= EVENT_ASK_MS;
-    if (!gap->was_logged) {
-        log_warning("Gap of %s/%s: version %" PRIu64 " has not come for %" PRId64
-                    " %s, with %zu later events held here, "
-                    "asking %s",
-                    entity->name, arrival->own_id.hex, gap->stored + 1, is_long ? age / 1000 : age,
-                    is_long ? "s" : "ms", gap->held, entity->publisher);
-    }
-    gap->was_logged = true;
-}
-
-/* Asks for the record of an event that was found to lack something, if it is time. */
-static void ask_owner(struct shard *shard, const struct arrival *arrival, uint64_t stored, int64_t now)
-{
-    struct gap *gap = arrival->gap;
-    gap_look(gap, stored, now);
-    if (!gap_is_due(gap, atomic_load(&arrival->route->held), arrival->route->held_max, now)) {
-        return;
-    }
-    const struct entity *entity = arrival->route->listener->entity;
-    struct ask ask = {.entity = entity, .id = arrival->own_id};
-    uint64_t number;
-    if (!asker_next(shard->listening->asker, now, &number, &ask.nonce)) {
-        return; /* those that were asked about have to wait for their next turn, so this one's comes */
-    }
-    char text[ASK_TEXT_SIZE];
-    char topic[LISTENER_NAME_SIZE];
-    ask_print(&ask, text);
-    snprintf(topic, sizeof(topic), "%s.ask", entity->publisher);
-    gap_asked(gap, number, now);
-    log_asked(arrival, gap, now);
-    metric_add(metric_of(&owners_asked, (const char *[]){entity->name, NULL}), 1);
-    bus_signal(shard->listening->bus, topic, text, strlen(text));
-}
-
-static void bury_stray(struct shard *shard, struct arrival *arrival, const struct standing *answer)
-{
-    const struct entity *entity = arrival->route->listener->entity;
-    char reason[DEAD_LETTER_REASON_MAX];
-    if (answer->version == 0) {
-        snprintf(reason, sizeof(reason), "stray: its owner has no %s %s", entity->name, arrival->own_id.hex);
-    } else if (answer->epoch < arrival->head.epoch) {
-        snprintf(reason, sizeof(reason),
-                 "stray: its owner has %s %s at version %" PRIu64 " of epoch %" PRIu64 ", not of epoch %" PRIu64,
-                 entity->name, arrival->own_id.hex, answer->version, answer->epoch, arrival->head.epoch);
-    } else {
-        snprintf(reason, sizeof(reason), "stray: its owner has %s %s at version %" PRIu64 " only", entity->name,
-                 arrival->own_id.hex, answer->version);
-    }
-    metric_add(metric_of(&strays_buried, (const char *[]){entity->name, NULL}), 1);
-    bury(shard, arrival, reason);
-}
-
 /* What the owner has said about one event that was held before it was asked. True: it has ended. */
 static bool judge(struct shard *shard, struct arrival *arrival, const struct standing *answer)
 {
-    const struct standing event = {.version = arrival->head.version, .epoch = arrival->head.epoch};
+    char reason[DEAD_LETTER_REASON_MAX];
     arrival_set_context(arrival);
-    switch (verdict_of_answer(event, *answer)) {
-    case HELD_STRAY:
-        bury_stray(shard, arrival, answer);
-        return true;
-    case HELD_LEFT:
-        log_info("Event %" PRIu64 " of %s is of a history that its owner has left, together with %s %s",
-                 arrival->sequence, arrival->route->subject->name, arrival->route->listener->entity->name,
-                 arrival->own_id.hex);
+    enum held_verdict verdict = owner_judge(arrival, answer, reason);
+    if (verdict == HELD_STRAY) {
+        bury(shard, arrival, reason);
+    } else if (verdict == HELD_LEFT) {
         end(shard, arrival, true);
-        return true;
-    case HELD_WAIT:
-        break;
     }
-    return false;
+    return verdict != HELD_WAIT;
 }
 
 /* ---- what becomes of it ---- */
@@ -353,7 +247,7 @@ static enum outcome try_one(struct shard *shard, struct arrival *arrival, int64_
         break;
     case OUTCOME_GAP:
         if (hold(shard, arrival, result.version, now) && arrival->gap != NULL) {
-            ask_owner(shard, arrival, result.version, now);
+            owner_ask(arrival, result.version, now);
         }
         break;
     case OUTCOME_BUSY:
