@@ -29,7 +29,7 @@ enum {
 
 struct mongo_server {
     char directory[64];
-    char file[80];
+    char file[80]; /* "": in memory */
     unsigned port;
     pid_t process; /* 0: none */
 };
@@ -46,12 +46,14 @@ static unsigned free_port(void)
     return ntohs(address.sin_port);
 }
 
-struct mongo_server *mongo_server_new(void)
+struct mongo_server *mongo_server_new(enum mongo_server_store store)
 {
     struct mongo_server *server = xcalloc(1, sizeof(*server));
     assert_true(text_copy(server->directory, sizeof(server->directory), "/tmp/turnstile-mongo-XXXXXX"));
     assert_non_null(mkdtemp(server->directory));
-    snprintf(server->file, sizeof(server->file), "%s/data.mv", server->directory);
+    if (store == MONGO_SERVER_FILE) {
+        snprintf(server->file, sizeof(server->file), "%s/data.mv", server->directory);
+    }
     server->port = free_port();
     return server;
 }
@@ -92,8 +94,8 @@ static void NORETURN run_server(const struct mongo_server *server, pid_t parent)
     sigprocmask(SIG_SETMASK, &none, NULL);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() == parent) {
-        execl("tests/servers/mongo/mongo-test-server", "mongo-test-server", "127.0.0.1", port, server->file,
-              (char *)NULL);
+        execl("tests/servers/mongo/mongo-test-server", "mongo-test-server", "127.0.0.1", port,
+              server->file[0] == '\0' ? NULL : server->file, (char *)NULL);
     }
     _exit(127);
 }

@@ -98,7 +98,7 @@ static char *mongo_uri(const char *server, const char *word)
     CLEANUP(free_pointer) char *own = NULL;
     if (server[0] == '\0') {
         if (!mongo_server) {
-            mongo_server = mongo_server_new();
+            mongo_server = mongo_server_new(MONGO_SERVER_MEMORY);
             mongo_server_start(mongo_server);
         }
         own = xasprintf("mongodb://127.0.0.1:%u", mongo_server_port(mongo_server));
@@ -126,6 +126,11 @@ char *fixture_uri(void)
         assert_non_null(mkdtemp(directory));
     }
     return xasprintf("sqlite:%s/%s.db", directory, word);
+}
+
+bool fixture_is_slow(void)
+{
+    return mongo_server != NULL;
 }
 
 static int remove_file(const char *path, const struct stat *status UNUSED, int type UNUSED, struct FTW *place UNUSED)

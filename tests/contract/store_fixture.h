@@ -48,6 +48,8 @@ extern const struct collection *const fixture_collections[];
  * directory of its own; mongo, in a database of TEST_MONGO_URI's server or of one that is started. Caller frees with
  * xfree. */
 char *fixture_uri(void);
+/* Whether the engine is so slow that what is random about the tests has to be less of it. */
+bool fixture_is_slow(void);
 struct store *fixture_open(const char *uri);
 /* For cmocka's setup and teardown: *state is a struct store on a fresh URI. */
 int fixture_setup(void **state);
