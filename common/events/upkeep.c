@@ -8,6 +8,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
+#include "common/base/metrics.h"
 #include "common/events/audit.h"
 #include "common/events/epoch.h"
 #include "common/events/refresh.h"
@@ -18,6 +19,12 @@
 enum {
     LOOK_MS = 1000, /* how often it looks for what there is to do */
 };
+
+static struct metric_family republished = {"turnstile_republished_snapshots_total",
+                                           "Snapshots published because everything was to be published again.",
+                                           METRIC_COUNTER};
+static struct metric_family pending = {"turnstile_republish_pending",
+                                       "1: everything is to be published again, by whichever instance.", METRIC_GAUGE};
 
 struct upkeep {
     const struct events_config *config;
@@ -30,7 +37,8 @@ struct upkeep {
     bool is_started;
 
     /* The thread's own. */
-    bool was_away; /* the store, when it was last looked at */
+    bool was_away;    /* the store, when it was last looked at */
+    uint64_t counted; /* snapshots of this run that the metric has */
     int64_t lease;
     int64_t renew_at; /* monotonic */
 
@@ -89,12 +97,19 @@ static void tell_away(struct upkeep *upkeep, bool answered, const struct error *
 
 /* ---- publishing everything ---- */
 
+static void count_snapshots(struct upkeep *upkeep, const struct republish_progress *progress)
+{
+    metric_add(metric_only(&republished), (double)(progress->published - upkeep->counted));
+    upkeep->counted = progress->published;
+}
+
 /* Several times a second, from republish_run. What is small goes on meanwhile. */
-static bool keep_lease(const struct republish_progress *progress UNUSED, void *context)
+static bool keep_lease(const struct republish_progress *progress, void *context)
 {
     struct upkeep *upkeep = context;
     struct error error = ERROR_INIT;
     int64_t now = clock_monotonic(NULL);
+    count_snapshots(upkeep, progress);
     if (is_stopping(upkeep)) {
         return false;
     }
@@ -132,7 +147,10 @@ static void republish(struct upkeep *upkeep, int64_t wish)
     struct error error = ERROR_INIT;
     int64_t start = clock_monotonic(NULL);
     log_warning("Publishing everything again, as snapshots");
-    if (!republish_run(&republish, &progress)) {
+    upkeep->counted = 0;
+    bool done = republish_run(&republish, &progress);
+    count_snapshots(upkeep, &progress);
+    if (!done) {
         log_info("Stopped publishing everything again, after %" PRIu64 " snapshots; another instance begins anew",
                  progress.published);
     } else if (!wish_fulfilled(config->store, wish, &error)) {
@@ -153,6 +171,7 @@ static bool fulfil(struct upkeep *upkeep, struct error *error)
     if (!wish_pending(store, &wish, error)) {
         return false;
     }
+    metric_set(metric_only(&pending), wish != 0 ? 1 : 0);
     if (wish == 0) {
         return true;
     }
@@ -213,6 +232,10 @@ bool upkeep_open(const struct events_config *config, struct bus *bus, atomic_uin
     };
     if (!refresh_new(&refresh, &upkeep->refresh, error)) {
         return false;
+    }
+    if (upkeep->publishes) {
+        metric_add(metric_only(&republished), 0);
+        metric_set(metric_only(&pending), 0);
     }
     thread_start(&upkeep->thread, run, upkeep);
     upkeep->is_started = true;
