@@ -43,6 +43,7 @@ struct jetstream_connection {
     char *stream_text;    /* what the server said of the stream; NULL: there is none, as far as is known */
     struct json subjects; /* those of the stream, in stream_text */
     uint64_t first_sequence;
+    uint64_t replicas; /* that it has, or will have when it is made */
     int64_t look_at;   /* monotonic ms; the stream is not looked at again before */
     int64_t ensure_at; /* the same for adding a subject, after that failed with `ensure_error` */
     struct error ensure_error;
@@ -73,6 +74,15 @@ bool jetstream_fail(struct error *error, natsStatus status, const char *what);
  * False: no answer, or a refusal, whose number is in *ret_code (else 0), which may be NULL. Errors as above. */
 bool jetstream_request(struct jetstream_connection *connection, int64_t timeout_ms, const char *what, const char *body,
                        char **ret_text, struct json *ret_answer, uint64_t *ret_code, struct error *error) MUST_CHECK;
+
+/* Stores a message, and waits until that is confirmed. Errors as above. */
+bool jetstream_store(struct jetstream_connection *connection, const char *subject, const char *text,
+                     uint64_t *ret_sequence, struct error *error) MUST_CHECK;
+
+/* lock.c */
+/* Waits, for some seconds at most, until nobody else changes the stream. *ret_ticket is for giving it back. */
+bool jetstream_lock(struct jetstream_connection *connection, uint64_t *ret_ticket, struct error *error) MUST_CHECK;
+void jetstream_unlock(struct jetstream_connection *connection, uint64_t ticket);
 
 /* connect.c */
 bool jetstream_connect(struct bus_link *link, const struct bus_target *target, void **ret_connection,

@@ -8,7 +8,10 @@
 
 enum {
     NUMBER_MAX = 24, /* bytes of a number's text, with the NUL */
+    UNICODE_DIGITS = 4,
 };
+
+static const char hex_digits[] = "0123456789abcdef";
 
 static bool is_space(char c)
 {
@@ -153,11 +156,30 @@ bool json_equals(struct json value, const char *text)
            memcmp(value.start + 1, text, length) == 0 && !memchr(value.start, '\\', length + 2);
 }
 
+/* The character behind a backslash at `*at`, which moves behind it; those that are not printable ASCII as '?'. */
+static char unescape(const char **at, const char *end)
+{
+    const char *escape = *at;
+    *at += 1;
+    if (*escape != 'u') {
+        return *escape == '"' || *escape == '\\' || *escape == '/' ? *escape : '?';
+    }
+    unsigned code = 0;
+    for (int i = 0; i < UNICODE_DIGITS && *at < end; i++, *at += 1) {
+        const char *digit = strchr(hex_digits, **at | ' ');
+        code = code * 16 + (digit ? (unsigned)(digit - hex_digits) : UINT16_MAX);
+    }
+    return code >= ' ' && code <= '~' ? (char)code : '?';
+}
+
 void json_copy_cut(struct json value, char *ret_text, size_t size)
 {
-    size_t length = *value.start == '"' ? (size_t)(value.end - value.start) - 2 : 0;
-    length = length < size ? length : size - 1;
-    memcpy(ret_text, value.start + 1, length);
+    size_t length = 0;
+    const char *end = value.end - 1; /* the closing quote */
+    for (const char *at = value.start + 1; *value.start == '"' && at < end && length < size - 1;) {
+        char c = *at++;
+        ret_text[length++] = c == '\\' && at < end ? unescape(&at, end) : c;
+    }
     ret_text[length] = '\0';
 }
 

@@ -28,7 +28,8 @@ bool json_member(struct json object, const char *name, struct json *ret_value);
 bool json_to_uint64(struct json value, uint64_t *ret_number) MUST_CHECK;
 /* True if it is this string; such with escapes equal nothing. */
 bool json_equals(struct json value, const char *text);
-/* A string's text as it is written, cut to `size` bytes with the NUL; "" if it is no string. */
+/* A string's text for people, cut to `size` bytes with the NUL; "" if it is no string. Escapes of what is not printable
+ * ASCII become '?'. */
 void json_copy_cut(struct json value, char *ret_text, size_t size);
 
 /* Appends the members of an object but those of the given names, without braces and with a comma behind each. */

@@ -74,15 +74,31 @@ static void on_message(natsConnection *nats UNUSED, natsSubscription *subscripti
     bus_link_release(&link);
 }
 
+/* Whether another subscription of this connection has the same: the server is slow to notice that itself. */
+static bool has_consumer(const struct jetstream_connection *connection, const struct jetstream_subscription *wanted)
+{
+    for (size_t i = 0; i < BUS_SUBSCRIPTIONS_MAX; i++) {
+        const struct jetstream_subscription *other = &connection->subscriptions[i];
+        if (other != wanted && other->subscription && text_equal(other->consumer, wanted->consumer)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool jetstream_subscribe(void *pointer, const struct bus_desired *desired, struct error *error)
 {
     struct jetstream_connection *connection = pointer;
     const struct subscription *subscription = &desired->subscription;
     struct jetstream_subscription *made = &connection->subscriptions[desired->index];
     CLEANUP(free_pointer) char *deliver_subject = NULL;
+    made->consumer[0] = '\0';
     if (!jetstream_ensure_subject(connection, subscription->subject, error) ||
         !jetstream_ensure_consumer(connection, subscription, made->consumer, &deliver_subject, error)) {
         return false;
+    }
+    if (!subscription->queue_group && has_consumer(connection, made)) {
+        return error_set(error, ERROR_CONFLICT, "the durable \"%s\" is in use", made->consumer);
     }
     made->handle = bus_handle_new(connection->link, desired);
     natsStatus status = NATS_OK;

@@ -70,11 +70,9 @@ static bool refuse(struct json answer_error, const char *what, uint64_t *ret_cod
     return error_set(error, ERROR_CONFLICT, "%s: %s", what, description);
 }
 
-bool jetstream_request(struct jetstream_connection *connection, int64_t timeout_ms, const char *what, const char *body,
-                       char **ret_text, struct json *ret_answer, uint64_t *ret_code, struct error *error)
+static bool ask(struct jetstream_connection *connection, int64_t timeout_ms, const char *subject, const char *what,
+                const char *body, char **ret_text, struct json *ret_answer, uint64_t *ret_code, struct error *error)
 {
-    char subject[API_SUBJECT_MAX];
-    snprintf(subject, sizeof(subject), "$JS.API.%s", what);
     if (ret_code) {
         *ret_code = 0;
     }
@@ -96,4 +94,22 @@ bool jetstream_request(struct jetstream_connection *connection, int64_t timeout_
     *ret_text = TAKE(text);
     *ret_answer = answer;
     return true;
+}
+
+bool jetstream_request(struct jetstream_connection *connection, int64_t timeout_ms, const char *what, const char *body,
+                       char **ret_text, struct json *ret_answer, uint64_t *ret_code, struct error *error)
+{
+    char subject[API_SUBJECT_MAX];
+    snprintf(subject, sizeof(subject), "$JS.API.%s", what);
+    return ask(connection, timeout_ms, subject, what, body, ret_text, ret_answer, ret_code, error);
+}
+
+bool jetstream_store(struct jetstream_connection *connection, const char *subject, const char *text,
+                     uint64_t *ret_sequence, struct error *error)
+{
+    CLEANUP(free_pointer) char *answer_text = NULL;
+    struct json answer, sequence;
+    return ask(connection, JETSTREAM_REQUEST_MS, subject, subject, text, &answer_text, &answer, NULL, error) &&
+           ((json_member(answer, "seq", &sequence) && json_to_uint64(sequence, ret_sequence)) ||
+            error_set(error, ERROR_CONFLICT, "%s: the answer has no sequence", subject));
 }

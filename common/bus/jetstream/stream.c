@@ -10,7 +10,6 @@
 
 enum {
     STREAM_TEXT_MAX = 1024 * 1024, /* bytes of a stream's configuration */
-    UPDATES_MAX = 5,               /* when others update the stream at the same time */
     FAILED_AGAIN_MS = 1000,        /* before adding a subject is tried again */
     DUPLICATES_SECONDS = 120,      /* within which a message that is published again is not stored again */
     REPLICAS_DEFAULT = 1,
@@ -27,8 +26,10 @@ static void name_request(const struct jetstream_connection *connection, const ch
 
 static void forget(struct jetstream_connection *connection)
 {
+    unsigned replicas = connection->target->replicas;
     free_pointer(&connection->stream_text);
     connection->first_sequence = 0;
+    connection->replicas = replicas > 0 ? replicas : REPLICAS_DEFAULT;
 }
 
 /* Subjects of ours have no dots, so that these two stand for all of them. */
@@ -60,6 +61,9 @@ static bool keep(struct jetstream_connection *connection, char *text, struct jso
     if (json_member(answer, "state", &state) && json_member(state, "first_seq", &value) &&
         !json_to_uint64(value, &connection->first_sequence)) {
         connection->first_sequence = 0;
+    }
+    if (json_member(config, "num_replicas", &value) && !json_to_uint64(value, &connection->replicas)) {
+        connection->replicas = REPLICAS_DEFAULT;
     }
     return true;
 }
@@ -129,26 +133,24 @@ static void append_update(struct buffer *body, const struct jetstream_connection
 
 static void append_creation(struct buffer *body, const struct jetstream_connection *connection, const char *subject)
 {
-    unsigned replicas = connection->target->replicas;
     buffer_append_text(body, "{\"name\":");
     append_text(body, connection->stream);
     buffer_printf(body,
                   ",\"retention\":\"limits\",\"storage\":\"file\",\"discard\":\"old\",\"max_consumers\":-1,"
                   "\"max_msgs\":-1,\"max_bytes\":-1,\"max_age\":0,\"max_msgs_per_subject\":-1,\"max_msg_size\":-1,"
-                  "\"num_replicas\":%u,\"duplicate_window\":%lld,\"subjects\":[",
-                  replicas > 0 ? replicas : REPLICAS_DEFAULT, (long long)DUPLICATES_SECONDS * 1000 * 1000 * 1000);
+                  "\"num_replicas\":%llu,\"duplicate_window\":%lld,\"subjects\":[",
+                  (unsigned long long)connection->replicas, (long long)DUPLICATES_SECONDS * 1000 * 1000 * 1000);
     append_missing(body, connection, subject);
     buffer_append_text(body, "]}");
 }
 
-/* Makes the stream, or adds to it. True also if somebody else was faster to make it. */
+/* Makes the stream, or adds to it. With the lock held. */
 static bool change(struct jetstream_connection *connection, const char *subject, struct error *error)
 {
     CLEANUP(buffer_done) struct buffer body = BUFFER_INIT(STREAM_TEXT_MAX);
     char request[REQUEST_NAME_MAX];
     char *text = NULL;
     struct json answer;
-    uint64_t code;
     if (connection->stream_text) {
         append_update(&body, connection, subject);
     } else {
@@ -159,9 +161,9 @@ static bool change(struct jetstream_connection *connection, const char *subject,
     }
     name_request(connection, connection->stream_text ? "STREAM.UPDATE" : "STREAM.CREATE", request);
     bool changed =
-        jetstream_request(connection, JETSTREAM_REQUEST_MS, request, buffer_text(&body), &text, &answer, &code, error);
+        jetstream_request(connection, JETSTREAM_REQUEST_MS, request, buffer_text(&body), &text, &answer, NULL, error);
     xfree(text);
-    return changed || code == JETSTREAM_STREAM_NAME_IN_USE;
+    return changed;
 }
 
 static bool lacks(const struct jetstream_connection *connection, const char *subject)
@@ -175,26 +177,27 @@ static bool lacks(const struct jetstream_connection *connection, const char *sub
     return subject && !has_subject(connection, subject);
 }
 
-/* An update replaces the whole list of subjects, whatever somebody else has written since it was read: so it is read
- * again afterwards. What is lost to an update that comes later still is noticed when it is published on, by there being
- * nobody to take it. */
+/* An update replaces the whole list of subjects, whatever somebody else has written since it was read, and servers of
+ * version 2.9 mix up two that come at the same time: they subscribe to a subject twice, or not at all. Hence the lock.
+ */
 static bool complete(struct jetstream_connection *connection, const char *subject, struct error *error)
 {
-    for (unsigned i = 0; i < UPDATES_MAX; i++) {
-        if (!jetstream_read_stream(connection, JETSTREAM_REQUEST_MS, error)) {
-            return false;
-        }
-        if (!lacks(connection, subject)) {
-            return true;
-        }
-        if (!change(connection, subject, error)) {
-            return false;
-        }
+    uint64_t ticket;
+    if (!jetstream_read_stream(connection, JETSTREAM_REQUEST_MS, error)) {
+        return false;
     }
-    return jetstream_read_stream(connection, JETSTREAM_REQUEST_MS, error) &&
-           (!lacks(connection, subject) ||
-            error_set(error, ERROR_CONFLICT, "others change the subjects of the stream \"%s\" all the time",
-                      connection->stream));
+    if (!lacks(connection, subject)) {
+        return true;
+    }
+    if (!jetstream_lock(connection, &ticket, error)) {
+        return false;
+    }
+    bool done = jetstream_read_stream(connection, JETSTREAM_REQUEST_MS, error) &&
+                (!lacks(connection, subject) || (change(connection, subject, error) &&
+                                                 jetstream_read_stream(connection, JETSTREAM_REQUEST_MS, error)));
+    jetstream_unlock(connection, ticket);
+    return done &&
+           (!lacks(connection, subject) || error_set(error, ERROR_CONFLICT, "the server has not taken all of them"));
 }
 
 bool jetstream_ensure_subject(struct jetstream_connection *connection, const char *subject, struct error *error)
@@ -218,16 +221,12 @@ bool jetstream_ensure_subject(struct jetstream_connection *connection, const cha
 
 static void compare_replicas(const struct jetstream_connection *connection)
 {
-    struct json answer, config, value;
-    uint64_t replicas;
     unsigned wanted = connection->target->replicas;
-    if (wanted > 0 && connection->stream_text && json_from_text(connection->stream_text, &answer) &&
-        json_member(answer, "config", &config) && json_member(config, "num_replicas", &value) &&
-        json_to_uint64(value, &replicas) && replicas != wanted) {
+    if (wanted > 0 && connection->stream_text && connection->replicas != wanted) {
         bus_link_complain(connection->link,
                           "the stream \"%s\" has %llu replicas and not %u: that is left as it is, and can be changed "
                           "with the tools of NATS",
-                          connection->stream, (unsigned long long)replicas, wanted);
+                          connection->stream, (unsigned long long)connection->replicas, wanted);
     }
 }
 
