@@ -10,7 +10,7 @@ schema_SOURCES := check.c document.c email.c errors.c json_schema.c money.c prin
 http_SOURCES := check.c conditional.c connection.c cookies.c headers.c metrics.c proxies.c receive.c request.c respond.c router.c server.c url.c worker.c
 auth_SOURCES := cache.c cookie.c metrics.c password.c token.c
 store_SOURCES := collection.c cursor.c metrics.c page.c plan.c store.c value.c mongo/document.c mongo/driver.c mongo/fact.c mongo/lease.c mongo/migrate.c mongo/outbox.c mongo/read.c mongo/uri.c mongo/write.c sqlite/committer.c sqlite/connection.c sqlite/driver.c sqlite/fact.c sqlite/lock.c sqlite/migrate.c sqlite/outbox.c sqlite/pool.c sqlite/read.c sqlite/remove.c sqlite/rows.c sqlite/transaction.c
-bus_SOURCES := bus.c handle.c link.c metrics.c names.c position.c probe.c publish.c receive.c signal.c supervisor.c uri.c stan/connect.c stan/driver.c stan/position.c stan/publish.c stan/subscribe.c jetstream/connect.c jetstream/consumer.c jetstream/driver.c jetstream/json.c jetstream/publish.c jetstream/receive.c jetstream/request.c jetstream/signal.c jetstream/stream.c
+bus_SOURCES := bus.c handle.c link.c metrics.c names.c position.c probe.c publish.c receive.c signal.c supervisor.c uri.c stan/connect.c stan/driver.c stan/position.c stan/publish.c stan/subscribe.c jetstream/connect.c jetstream/consumer.c jetstream/driver.c jetstream/json.c jetstream/lock.c jetstream/publish.c jetstream/receive.c jetstream/request.c jetstream/signal.c jetstream/stream.c
 events_SOURCES := answering.c apply.c arrival.c asking.c audit.c backlog.c catalogue.c dead_letter.c entities.c \
   epoch.c events.c held.c history.c inbox.c letter.c listener.c message.c metrics.c owner.c refresh.c relay.c relay_metrics.c \
   republish.c shard.c signals.c snapshot.c thread.c upkeep.c verdict.c wish.c
@@ -40,7 +40,7 @@ auth_limiter_WITH := services/auth/limiter.c
 auth_user_WITH := services/auth/user.c
 eventctl_indent_WITH := tools/eventctl/indent.c
 eventctl_options_WITH := tools/eventctl/connection.c tools/eventctl/listen_options.c tools/eventctl/options.c tools/eventctl/signals.c
-CONTRACT_TESTS := bus bus_jetstream bus_outage bus_position bus_stan store store_facts store_list store_processes store_removal store_sqlite http_limits http_server http_stop events
+CONTRACT_TESTS := bus bus_cluster bus_jetstream bus_outage bus_position bus_stan store store_facts store_list store_processes store_removal store_sqlite http_limits http_server http_stop events
 events_WITH := tests/contract/events_fixture.c tests/contract/bus_server.c
 http_limits_WITH := tests/contract/http_fixture.c
 http_server_WITH := tests/contract/http_fixture.c
@@ -55,6 +55,7 @@ bus_WITH := tests/contract/bus_fixture.c tests/contract/bus_server.c
 bus_outage_WITH := $(bus_WITH)
 bus_position_WITH := $(bus_WITH)
 bus_stan_WITH := $(bus_WITH)
+bus_cluster_WITH := $(bus_WITH)
 bus_jetstream_WITH := $(bus_WITH) tests/contract/jetstream_fixture.c
 
 # Those that run once on each engine say which environment variables choose it, several joined by commas:
