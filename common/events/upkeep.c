@@ -22,9 +22,10 @@ enum {
 
 static struct metric_family republished = {"turnstile_republished_snapshots_total",
                                            "Snapshots published because everything was to be published again.",
-                                           METRIC_COUNTER};
+                                           METRIC_COUNTER, .labels = {NULL}};
 static struct metric_family pending = {"turnstile_republish_pending",
-                                       "1: everything is to be published again, by whichever instance.", METRIC_GAUGE};
+                                       "1: everything is to be published again, by whichever instance.", METRIC_GAUGE,
+                                       .labels = {NULL}};
 
 struct upkeep {
     const struct events_config *config;
