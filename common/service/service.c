@@ -26,6 +26,8 @@ enum {
     QUEUE_WAIT_MS = 10000,   /* with what the store may take, well below the 30 s that the ingress waits */
     IDLE_TIMEOUT_MS = 75000, /* longer than proxies keep a connection they do not use, so that they close first */
     STORE_READERS = 16,
+    STORE_RETRY_MIN_MS = 100, /* between attempts to open a store that is away; doubles */
+    STORE_RETRY_MAX_MS = 1000,
     UNISSUED_LIFETIME_S = 1, /* of tokens where none are issued */
 };
 
@@ -63,14 +65,34 @@ static bool answer_command_line(int argc, char **argv, const struct service_defi
     return true;
 }
 
-static bool start_store(struct service *service, struct error *error)
+/* A server that is away is waited for, as it is when it goes away later: false without an error if a signal came first.
+ * What is wrong with a file, with the URI or with the format does not pass by itself. */
+static bool start_store(struct service *service, struct signals *signals, struct error *error)
 {
     struct store_config config = {
         .uri = service->settings.store_uri,
         .collections = service->definition->collections,
         .readers = STORE_READERS,
     };
-    return store_open(&config, &service->store, error);
+    struct error told = ERROR_INIT;
+    int64_t pause_ms = STORE_RETRY_MIN_MS;
+    for (;;) {
+        struct error problem = ERROR_INIT;
+        if (store_open(&config, &service->store, &problem)) {
+            return true;
+        }
+        if (problem.code != ERROR_UNAVAILABLE || !store_is_remote(config.uri)) {
+            return error_set(error, problem.code, "%s", problem.message);
+        }
+        if (!text_equal(told.message, problem.message)) {
+            log_warning("the store is away, trying again until it answers: %s", problem.message);
+            told = problem;
+        }
+        if (signals_wait_for(signals, pause_ms)) {
+            return false;
+        }
+        pause_ms = pause_ms * 2 < STORE_RETRY_MAX_MS ? pause_ms * 2 : STORE_RETRY_MAX_MS;
+    }
 }
 
 static bool start_auth(struct service *service, struct error *error)
@@ -131,10 +153,10 @@ static bool start_http(struct service *service, struct route *routes, struct err
     return http_start(&config, &service->http, error);
 }
 
-static bool start(struct service *service, struct route *routes, struct error *error)
+static bool start(struct service *service, struct signals *signals, struct route *routes, struct error *error)
 {
     service->ids = id_source_new(NULL);
-    return start_store(service, error) && start_auth(service, error) &&
+    return start_store(service, signals, error) && start_auth(service, error) &&
            (service->definition->start == NULL || service->definition->start(service, &service->state, error)) &&
            start_events(service, error) && start_http(service, routes, error);
 }
@@ -198,12 +220,12 @@ static int start_wait_stop(struct service *service)
     struct route routes[SERVICE_ROUTES_MAX];
     struct error error = ERROR_INIT;
     int status = 0;
-    if (signals_new(&signals, &error) && start(service, routes, &error)) {
+    if (signals_new(&signals, &error) && start(service, signals, routes, &error)) {
         service->metrics = service_metrics_start(service);
         log_info("%s %s listening on %s:%u", service->definition->name, TURNSTILE_VERSION,
                  service->settings.listen_address, (unsigned)http_port(service->http));
         signals_wait(signals);
-    } else {
+    } else if (error.code != ERROR_NONE) {
         log_error("cannot start: %s", error.message);
         status = EXIT_START_FAILED;
     }

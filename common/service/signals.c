@@ -22,12 +22,11 @@ struct signals {
     pthread_t thread;
 };
 
-/* False: it takes too long. */
-static bool wait_for_start(struct signals *signals)
+static bool wait_for(sem_t *semaphore, int64_t wait_ms)
 {
-    struct timespec deadline = clock_deadline(SIGNALS_START_MS);
+    struct timespec deadline = clock_deadline(wait_ms);
     int result = 0;
-    while ((result = sem_clockwait(&signals->started, CLOCK_MONOTONIC, &deadline)) != 0 && errno == EINTR) {
+    while ((result = sem_clockwait(semaphore, CLOCK_MONOTONIC, &deadline)) != 0 && errno == EINTR) {
     }
     return result == 0;
 }
@@ -43,7 +42,7 @@ static void *take_signal(void *context)
     }
     log_info("%s received, stopping", number == SIGINT ? "SIGINT" : "SIGTERM");
     sem_post(&signals->received);
-    if (!wait_for_start(signals)) {
+    if (!wait_for(&signals->started, SIGNALS_START_MS)) {
         log_warning("the start has not come to its end, ending now");
         _exit(0);
     }
@@ -86,6 +85,15 @@ bool signals_came(struct signals *signals)
 {
     int count = 0;
     return sem_getvalue(&signals->received, &count) == 0 && count > 0;
+}
+
+bool signals_wait_for(struct signals *signals, int64_t wait_ms)
+{
+    bool came = wait_for(&signals->received, wait_ms);
+    if (came) {
+        sem_post(&signals->received); /* for whoever asks next */
+    }
+    return came;
 }
 
 void signals_wait(struct signals *signals)

@@ -20,6 +20,8 @@ void signals_wait(struct signals *signals);
 /* For those who have something to do meanwhile: the start is over; and whether a signal has come. */
 void signals_started(struct signals *signals);
 bool signals_came(struct signals *signals);
+/* Waits so long for one; whether it has come. */
+bool signals_wait_for(struct signals *signals, int64_t wait_ms);
 /* Further signals are ignored. */
 void signals_free(struct signals **signals);
 

@@ -1,0 +1,502 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What is particular to the MongoDB driver: a server that goes away, freezes, or answers into the void; the URI; what
+ * an older or a newer release has left behind. */
+#include "tests/contract/store_fixture.h"
+
+#include <arpa/inet.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <mongoc/mongoc.h>
+
+#include "common/base/failpoint.h"
+#include "common/base/memory.h"
+#include "common/base/text.h"
+#include "tests/contract/mongo_server.h"
+
+enum {
+    ANSWER_MS = 3000, /* that a store which is away may take to say so */
+    SLACK_MS = 1500,  /* that a busy machine adds to it */
+    HEAL_MS = 20000,
+    POLL_US = 10000,
+    PIECE = 65536,
+    CONNECTIONS_MAX = 64,
+};
+
+static struct mongo_server *server;
+
+static char *uri_of(unsigned port, const char *database)
+{
+    return xasprintf("mongodb://127.0.0.1:%u/%s", port, database);
+}
+
+static int start_server(void **state UNUSED)
+{
+    server = mongo_server_new(MONGO_SERVER_FILE);
+    mongo_server_start(server);
+    return 0;
+}
+
+static int stop_server(void **state UNUSED)
+{
+    mongo_server_free(&server);
+    return 0;
+}
+
+static enum store_result insert(struct store *store, uint64_t number, struct error *error)
+{
+    struct item item = fixture_item("title", 1);
+    struct record record = fixture_record(number);
+    return store_write(store, &items, 0, &record, &item, NULL, error);
+}
+
+static void insert_until_done(struct store *store, uint64_t number)
+{
+    int64_t deadline = clock_monotonic(NULL) + HEAL_MS;
+    struct error error = ERROR_INIT;
+    enum store_result result;
+    while ((result = insert(store, number, &error)) == STORE_UNAVAILABLE) {
+        assert_true(clock_monotonic(NULL) < deadline);
+        usleep(POLL_US);
+    }
+    assert_true(result == STORE_DONE || result == STORE_CONFLICT_ID); /* one whose answer was lost may have come */
+}
+
+static void wait_for_ping(struct store *store)
+{
+    int64_t deadline = clock_monotonic(NULL) + HEAL_MS;
+    struct error error = ERROR_INIT;
+    while (!store_ping(store, &error)) {
+        assert_true(clock_monotonic(NULL) < deadline);
+        usleep(POLL_US);
+    }
+}
+
+/* Every operation says that the store is unavailable, and within the time. */
+static void assert_unavailable(struct store *store)
+{
+    struct record head = RECORD_INIT;
+    struct page page = PAGE_INIT;
+    struct query query = {.index = "by_price", .limit = 10};
+    struct id id = fixture_id(1);
+    for (int i = 0; i < 5; i++) {
+        struct error error = ERROR_INIT;
+        int64_t start = clock_monotonic(NULL);
+        if (i == 0) {
+            assert_int_equal(insert(store, 77, &error), STORE_UNAVAILABLE);
+        } else if (i == 1) {
+            assert_false(store_get(store, &items, &id, &head, NULL, &error));
+        } else if (i == 2) {
+            assert_false(store_list(store, &items, &query, &page, &error));
+        } else if (i == 3) {
+            assert_int_equal(store_remove(store, &items, &id, 1, &error), STORE_UNAVAILABLE);
+        } else {
+            assert_false(store_ping(store, &error));
+        }
+        assert_int_equal(error.code, ERROR_UNAVAILABLE);
+        int64_t took = clock_monotonic(NULL) - start;
+        print_message("unavailable after %d ms\n", (int)took);
+        assert_in_range(took, 0, ANSWER_MS + SLACK_MS);
+    }
+}
+
+static struct store *open_with_record(const char *database)
+{
+    CLEANUP(free_pointer) char *uri = uri_of(mongo_server_port(server), database);
+    struct store *store = fixture_open(uri);
+    assert_non_null(store);
+    struct error error = ERROR_INIT;
+    assert_int_equal(insert(store, 1, &error), STORE_DONE);
+    return store;
+}
+
+/* ---- away, frozen ---- */
+
+static void a_store_that_is_away_says_so_and_heals(void **state UNUSED)
+{
+    struct store *store = open_with_record("away");
+    mongo_server_kill(server);
+    assert_unavailable(store);
+    mongo_server_start(server);
+    wait_for_ping(store);
+    insert_until_done(store, 2);
+    struct record head = RECORD_INIT;
+    struct error error = ERROR_INIT;
+    struct id id = fixture_id(1);
+    assert_true(store_get(store, &items, &id, &head, NULL, &error)); /* what was answered outlived the kill */
+    store_close(&store);
+}
+
+static void a_store_that_is_frozen_says_so_and_heals(void **state UNUSED)
+{
+    struct store *store = open_with_record("frozen");
+    mongo_server_freeze(server);
+    assert_unavailable(store);
+    mongo_server_thaw(server);
+    wait_for_ping(store);
+    insert_until_done(store, 2);
+    store_close(&store);
+}
+
+static void opening_a_store_that_is_away_says_where_and_why(void **state UNUSED)
+{
+    CLEANUP(free_pointer) char *uri = xasprintf("mongodb://somebody:password@127.0.0.1:1/tickets");
+    struct store_config config = {.uri = uri, .collections = fixture_collections, .readers = 1};
+    struct store *store = NULL;
+    struct error error = ERROR_INIT;
+    int64_t start = clock_monotonic(NULL);
+    assert_false(store_open(&config, &store, &error));
+    assert_in_range(clock_monotonic(NULL) - start, 0, ANSWER_MS + SLACK_MS);
+    assert_int_equal(error.code, ERROR_UNAVAILABLE);
+    assert_non_null(strstr(error.message, "mongodb://127.0.0.1:1/tickets"));
+    assert_non_null(strstr(error.message, "refused"));
+    assert_null(strstr(error.message, "password"));
+    assert_null(strstr(error.message, "somebody"));
+    assert_true(store_is_remote(uri));
+    assert_false(store_is_remote("sqlite:x"));
+}
+
+/* ---- answers that are lost ---- */
+
+/* A proxy in front of the server. While it swallows, requests reach the server, and answers to writes end the
+ * connection instead of reaching the client. */
+struct proxy {
+    int listener;
+    unsigned port;
+    pthread_t thread;
+    atomic_bool stop;
+    atomic_int swallow; /* so many answers to writes */
+    atomic_int swallowed;
+    struct pollfd ends[1 + 2 * CONNECTIONS_MAX]; /* [0]: the listener; then pairs of client and server; -1: none */
+};
+
+static int connect_to_server(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)mongo_server_port(server)),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (connect(descriptor, (struct sockaddr *)&address, sizeof(address)) != 0) {
+        close(descriptor);
+        return -1;
+    }
+    return descriptor;
+}
+
+static void proxy_accept(struct proxy *proxy)
+{
+    int client = accept(proxy->listener, NULL, NULL);
+    int onward = connect_to_server();
+    for (size_t i = 1; client >= 0 && onward >= 0 && i < ARRAY_LENGTH(proxy->ends); i += 2) {
+        if (proxy->ends[i].fd < 0) {
+            proxy->ends[i] = (struct pollfd){.fd = client, .events = POLLIN};
+            proxy->ends[i + 1] = (struct pollfd){.fd = onward, .events = POLLIN};
+            return;
+        }
+    }
+    close(client);
+    close(onward);
+}
+
+static void proxy_close(struct proxy *proxy, size_t pair)
+{
+    for (size_t i = pair; i < pair + 2; i++) {
+        close(proxy->ends[i].fd);
+        proxy->ends[i].fd = -1;
+    }
+}
+
+/* An answer to a write has n, an int32; one to findAndModify says what it found, or that it found nothing. */
+static bool is_write_answer(const char *data, size_t length)
+{
+    return memmem(data, length, "\x10n\0", 3) != NULL || memmem(data, length, "lastErrorObject", 15) != NULL ||
+           memmem(data, length, "\x0avalue\0", 7) != NULL;
+}
+
+static void proxy_pass(struct proxy *proxy, size_t end)
+{
+    static char data[PIECE];
+    size_t pair = end - (end - 1) % 2;
+    bool from_server = end != pair;
+    ssize_t length = read(proxy->ends[end].fd, data, sizeof(data));
+    bool swallow =
+        length > 0 && from_server && atomic_load(&proxy->swallow) > 0 && is_write_answer(data, (size_t)length);
+    if (swallow) {
+        atomic_fetch_sub(&proxy->swallow, 1);
+        atomic_fetch_add(&proxy->swallowed, 1);
+    }
+    int other = proxy->ends[from_server ? pair : pair + 1].fd;
+    if (length <= 0 || swallow || send(other, data, (size_t)length, MSG_NOSIGNAL) != length) {
+        proxy_close(proxy, pair);
+    }
+}
+
+static void *proxy_run(void *context)
+{
+    struct proxy *proxy = context;
+    while (!atomic_load(&proxy->stop)) {
+        if (poll(proxy->ends, ARRAY_LENGTH(proxy->ends), 50) <= 0) {
+            continue;
+        }
+        for (size_t i = 1; i < ARRAY_LENGTH(proxy->ends); i++) {
+            if (proxy->ends[i].fd >= 0 && proxy->ends[i].revents) {
+                proxy_pass(proxy, i);
+            }
+        }
+        if (proxy->ends[0].revents) {
+            proxy_accept(proxy);
+        }
+    }
+    for (size_t i = 1; i < ARRAY_LENGTH(proxy->ends); i += 2) {
+        if (proxy->ends[i].fd >= 0) {
+            proxy_close(proxy, i);
+        }
+    }
+    return NULL;
+}
+
+static struct proxy *proxy_start(void)
+{
+    struct proxy *proxy = xcalloc(1, sizeof(*proxy));
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof(address);
+    proxy->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(proxy->listener, (struct sockaddr *)&address, size), 0);
+    assert_int_equal(listen(proxy->listener, CONNECTIONS_MAX), 0);
+    assert_int_equal(getsockname(proxy->listener, (struct sockaddr *)&address, &size), 0);
+    proxy->port = ntohs(address.sin_port);
+    for (size_t i = 1; i < ARRAY_LENGTH(proxy->ends); i++) {
+        proxy->ends[i].fd = -1;
+    }
+    proxy->ends[0] = (struct pollfd){.fd = proxy->listener, .events = POLLIN};
+    assert_int_equal(pthread_create(&proxy->thread, NULL, proxy_run, proxy), 0);
+    return proxy;
+}
+
+static void proxy_stop(struct proxy *proxy)
+{
+    atomic_store(&proxy->stop, true);
+    pthread_join(proxy->thread, NULL);
+    close(proxy->listener);
+    xfree(proxy);
+}
+
+static void swallow(struct proxy *proxy, int count)
+{
+    atomic_store(&proxy->swallowed, 0);
+    atomic_store(&proxy->swallow, count);
+}
+
+static void a_write_whose_answer_is_lost_is_done_once(void **state UNUSED)
+{
+    struct proxy *proxy = proxy_start();
+    CLEANUP(free_pointer) char *uri = uri_of(proxy->port, "lost");
+    struct store *store = fixture_open(uri);
+    assert_non_null(store);
+    struct item item = fixture_item("title", 1);
+    struct record record = fixture_record(1);
+    text_copy_cut(record.claim, sizeof(record.claim), "claim");
+    swallow(proxy, 1);
+    assert_int_equal(fixture_write(store, 0, &record, &item, "item:created"), STORE_DONE);
+    assert_int_equal(atomic_load(&proxy->swallowed), 1);
+    assert_int_equal(record.unconfirmed, 1);
+    swallow(proxy, 1);
+    assert_int_equal(fixture_write(store, 1, &record, &item, "item:updated"), STORE_DONE);
+    assert_int_equal(atomic_load(&proxy->swallowed), 1);
+    assert_int_equal(record.unconfirmed, 1);
+    assert_string_equal(record.claim, "claim");
+    uint64_t count = 0;
+    int64_t oldest = 0;
+    struct error error = ERROR_INIT;
+    assert_true(store_outbox_count(store, &count, &oldest, &error));
+    assert_int_equal(count, 2); /* one event each */
+    swallow(proxy, 1);
+    assert_int_equal(store_remove(store, &items, &record.id, 2, &error), STORE_DONE);
+    assert_int_equal(atomic_load(&proxy->swallowed), 1);
+    store_close(&store);
+    proxy_stop(proxy);
+}
+
+/* A real conflict stays one, however often it is asked for. */
+static void a_conflict_whose_answer_is_lost_is_a_conflict(void **state UNUSED)
+{
+    struct proxy *proxy = proxy_start();
+    CLEANUP(free_pointer) char *uri = uri_of(proxy->port, "conflicts");
+    struct store *store = fixture_open(uri);
+    assert_non_null(store);
+    struct item item = fixture_item("title", 1);
+    fixture_insert(store, 1, "claim", &item, NULL);
+    struct record id = fixture_record(1), claim = fixture_record(2), version = fixture_record(1);
+    text_copy_cut(claim.claim, sizeof(claim.claim), "claim");
+    swallow(proxy, 1);
+    assert_int_equal(fixture_write(store, 0, &id, &item, NULL), STORE_CONFLICT_ID);
+    assert_int_equal(atomic_load(&proxy->swallowed), 1);
+    swallow(proxy, 1);
+    assert_int_equal(fixture_write(store, 0, &claim, &item, NULL), STORE_CONFLICT_CLAIM);
+    assert_int_equal(atomic_load(&proxy->swallowed), 1);
+    swallow(proxy, 1);
+    assert_int_equal(fixture_write(store, 7, &version, &item, NULL), STORE_CONFLICT_VERSION);
+    assert_int_equal(atomic_load(&proxy->swallowed), 1);
+    store_close(&store);
+    proxy_stop(proxy);
+}
+
+/* Another instance builds on the version whose answer is lost: then nobody can tell whose it was. */
+static void what_cannot_be_known_is_not_guessed(void **state UNUSED)
+{
+    struct store *store = open_with_record("unknown");
+    struct item item = fixture_item("title", 2);
+    struct record ours = fixture_record(1), theirs = fixture_record(1);
+    struct error error = ERROR_INIT;
+    assert_int_equal(fixture_write(store, 1, &theirs, &item, NULL), STORE_DONE);
+    assert_int_equal(fixture_write(store, 2, &theirs, &item, NULL), STORE_DONE);
+    assert_true(failpoint_configure("store.commit=fail:1", &error));
+    ours.version = 2;
+    assert_int_equal(store_write(store, &items, 1, &ours, &item, NULL, &error), STORE_UNAVAILABLE);
+    assert_int_equal(error.code, ERROR_UNAVAILABLE);
+    assert_non_null(strstr(error.message, "outcome unknown"));
+    /* A version that is no later than ours, by somebody else, is not ours. */
+    assert_true(failpoint_configure("store.commit=fail:1", &error));
+    ours.version = 3;
+    assert_int_equal(store_write(store, &items, 2, &ours, &item, NULL, &error), STORE_CONFLICT_VERSION);
+    store_close(&store);
+}
+
+/* ---- the URI ---- */
+
+static void the_uri_names_a_server_and_a_database(void **state UNUSED)
+{
+    static const char *const right[] = {"mongodb://localhost/tickets",
+                                        "mongodb://u:p%40@a:1,b:2/tickets?replicaSet=rs0&tls=true",
+                                        "mongodb+srv://cluster.example.com/tickets"};
+    static const char *const wrong[] = {"mongodb:",
+                                        "mongodb://",
+                                        "mongodb://localhost",
+                                        "mongodb://localhost/",
+                                        "mongodb:/localhost/tickets",
+                                        "mongodb://localhost:0x/tickets"};
+    for (size_t i = 0; i < ARRAY_LENGTH(right); i++) {
+        assert_true(store_uri_valid(right[i]));
+    }
+    for (size_t i = 0; i < ARRAY_LENGTH(wrong); i++) {
+        assert_false(store_uri_valid(wrong[i]));
+    }
+}
+
+/* ---- what other releases leave behind ---- */
+
+struct database {
+    mongoc_client_t *client;
+    mongoc_collection_t *items, *meta;
+};
+
+static struct database open_database(const char *name)
+{
+    CLEANUP(free_pointer) char *uri = uri_of(mongo_server_port(server), name);
+    struct database database = {.client = mongoc_client_new(uri)};
+    database.items = mongoc_client_get_collection(database.client, name, "items");
+    database.meta = mongoc_client_get_collection(database.client, name, "store_meta");
+    return database;
+}
+
+static void close_database(struct database *database)
+{
+    mongoc_collection_destroy(database->items);
+    mongoc_collection_destroy(database->meta);
+    mongoc_client_destroy(database->client);
+}
+
+static void change(mongoc_collection_t *collection, bson_t *filter, bson_t *update)
+{
+    bson_error_t failure;
+    bson_t reply;
+    assert_true(mongoc_collection_update_one(collection, filter, update, NULL, &reply, &failure));
+    bson_iter_t count;
+    assert_true(bson_iter_init_find(&count, &reply, "modifiedCount"));
+    assert_int_equal(bson_iter_as_int64(&count), 1);
+    bson_destroy(&reply);
+    bson_destroy(filter);
+    bson_destroy(update);
+}
+
+static void a_store_of_a_newer_format_is_refused(void **state UNUSED)
+{
+    struct store *store = open_with_record("newer");
+    store_close(&store);
+    struct database database = open_database("newer");
+    change(database.meta, BCON_NEW("_id", BCON_UTF8("format")), BCON_NEW("$set", "{", "value", BCON_INT64(1000), "}"));
+    close_database(&database);
+    CLEANUP(free_pointer) char *uri = uri_of(mongo_server_port(server), "newer");
+    struct store_config config = {.uri = uri, .collections = fixture_collections, .readers = 1};
+    struct error error = ERROR_INIT;
+    assert_false(store_open(&config, &store, &error));
+    assert_int_equal(error.code, ERROR_INVALID);
+    assert_non_null(strstr(error.message, "newer release"));
+}
+
+/* As if `price` and the index by price were new, and an index had been given up. */
+static void new_fields_and_indexes_reach_old_documents(void **state UNUSED)
+{
+    struct store *store = open_with_record("older");
+    store_close(&store);
+    struct database database = open_database("older");
+    change(database.items, BCON_NEW("version", BCON_INT64(1)),
+           BCON_NEW("$unset", "{", "value.price", BCON_INT32(1), "changed", BCON_INT32(1), "}"));
+    change(database.meta, BCON_NEW("_id", BCON_UTF8("fields.items")),
+           BCON_NEW("$pull", "{", "fields", BCON_UTF8("price"), "}"));
+    bson_error_t failure;
+    bson_t *command =
+        BCON_NEW("createIndexes", "items", "indexes", "[", "{", "key", "{", "value.note", BCON_INT32(1), "}", "name",
+                 "list.given_up", "}", "{", "key", "{", "mine", BCON_INT32(1), "}", "name", "mine", "}", "]");
+    assert_true(mongoc_client_command_simple(database.client, "older", command, NULL, NULL, &failure));
+    bson_destroy(command);
+    CLEANUP(free_pointer) char *uri = uri_of(mongo_server_port(server), "older");
+    store = fixture_open(uri);
+    assert_non_null(store);
+    struct query query = {
+        .index = "by_price", .limit = 10, .conditions = {{.compare = QUERY_EQUAL, .field = "price", .number = 0}}};
+    struct page page = PAGE_INIT;
+    struct error error = ERROR_INIT;
+    assert_true(store_list(store, &items, &query, &page, &error));
+    assert_int_equal(page.count, 1);
+    assert_int_equal(page.heads[0].changed, 0);
+    page_done(&page);
+    bool given_up = false, mine = false, by_price = false;
+    mongoc_cursor_t *cursor = mongoc_collection_find_indexes_with_opts(database.items, NULL);
+    for (const bson_t *index; mongoc_cursor_next(cursor, &index);) {
+        bson_iter_t name;
+        assert_true(bson_iter_init_find(&name, index, "name"));
+        given_up = given_up || text_equal(bson_iter_utf8(&name, NULL), "list.given_up");
+        mine = mine || text_equal(bson_iter_utf8(&name, NULL), "mine");
+        by_price = by_price || text_equal(bson_iter_utf8(&name, NULL), "list.by_price");
+    }
+    mongoc_cursor_destroy(cursor);
+    assert_false(given_up);
+    assert_true(mine);
+    assert_true(by_price);
+    close_database(&database);
+    store_close(&store);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_store_that_is_away_says_so_and_heals),
+        cmocka_unit_test(a_store_that_is_frozen_says_so_and_heals),
+        cmocka_unit_test(opening_a_store_that_is_away_says_where_and_why),
+        cmocka_unit_test(a_write_whose_answer_is_lost_is_done_once),
+        cmocka_unit_test(a_conflict_whose_answer_is_lost_is_a_conflict),
+        cmocka_unit_test(what_cannot_be_known_is_not_guessed),
+        cmocka_unit_test(the_uri_names_a_server_and_a_database),
+        cmocka_unit_test(a_store_of_a_newer_format_is_refused),
+        cmocka_unit_test(new_fields_and_indexes_reach_old_documents),
+    };
+    return cmocka_run_group_tests(tests, start_server, stop_server);
+}
