@@ -1,0 +1,523 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Tests of wishes, leases and positions, with a store's facts and a bus's positions that are made here. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "common/base/text.h"
+#include "common/events/epoch.h"
+#include "common/events/history.h"
+#include "common/events/refresh.h"
+#include "common/events/wish.h"
+
+enum {
+    FACTS_MAX = 32,
+    NOW = 1000000,
+};
+
+struct fact {
+    char name[STORE_FACT_NAME_MAX];
+    int64_t value;
+};
+
+static struct {
+    struct fact facts[FACTS_MAX];
+    size_t fact_count;
+    int fails_after;           /* so many calls that change facts succeed; -1: all */
+    char changes[4096];        /* what was changed, in its order */
+    uint64_t created, updated; /* the bus's positions */
+    uint64_t expected;         /* of ticket:created, by bus_expect */
+    int64_t now;
+    bool may_publish;
+} world;
+
+/* ---- the store and the bus that are made here ---- */
+
+static int64_t *fact(const char *name)
+{
+    for (size_t i = 0; i < world.fact_count; i++) {
+        if (text_equal(world.facts[i].name, name)) {
+            return &world.facts[i].value;
+        }
+    }
+    assert_true(world.fact_count < FACTS_MAX);
+    text_copy_cut(world.facts[world.fact_count].name, STORE_FACT_NAME_MAX, name);
+    world.facts[world.fact_count].value = 0;
+    return &world.facts[world.fact_count++].value;
+}
+
+static bool change(const char *name, int64_t value, struct error *error)
+{
+    if (world.fails_after == 0) {
+        return error_set(error, ERROR_UNAVAILABLE, "it fails on purpose");
+    }
+    world.fails_after -= world.fails_after > 0 ? 1 : 0;
+    size_t length = strlen(world.changes);
+    snprintf(world.changes + length, sizeof(world.changes) - length, "%s=%lld ", name, (long long)value);
+    *fact(name) = value;
+    return true;
+}
+
+bool store_fact_get(struct store *store UNUSED, const char *name, int64_t *ret_value, struct error *error UNUSED)
+{
+    *ret_value = *fact(name);
+    return true;
+}
+
+bool store_fact_raise(struct store *store UNUSED, const char *name, int64_t value, struct error *error)
+{
+    return *fact(name) >= value || change(name, value, error);
+}
+
+bool store_fact_replace(struct store *store UNUSED, const char *name, int64_t expected, int64_t value,
+                        bool *ret_replaced, struct error *error)
+{
+    if (*fact(name) != expected) {
+        *ret_replaced = false;
+        return true;
+    }
+    *ret_replaced = true;
+    return change(name, value, error);
+}
+
+uint64_t bus_position(struct bus *bus UNUSED, const char *subject)
+{
+    return text_equal(subject, "ticket:created")   ? world.created
+           : text_equal(subject, "ticket:updated") ? world.updated
+                                                   : 0;
+}
+
+void bus_expect(struct bus *bus UNUSED, const char *subject, uint64_t sequence)
+{
+    if (text_equal(subject, "ticket:created")) {
+        world.expected = sequence;
+    }
+}
+
+/* What is linked, and not called here. */
+bool store_get(struct store *store UNUSED, const struct collection *collection UNUSED, const struct id *id UNUSED,
+               struct record *ret_head UNUSED, void *ret_value UNUSED, struct error *error UNUSED)
+{
+    abort();
+}
+
+bool store_list(struct store *store UNUSED, const struct collection *collection UNUSED,
+                const struct query *query UNUSED, struct page *ret_page UNUSED, struct error *error UNUSED)
+{
+    abort();
+}
+
+enum bus_state bus_state(const struct bus *bus UNUSED)
+{
+    abort();
+}
+
+bool bus_publish(struct bus *bus UNUSED, const char *subject UNUSED, const char *message_id UNUSED,
+                 const void *data UNUSED, size_t length UNUSED, bus_confirmed *confirmed UNUSED, void *context UNUSED)
+{
+    abort();
+}
+
+void bus_signal(struct bus *bus UNUSED, const char *topic UNUSED, const void *data UNUSED, size_t length UNUSED)
+{
+    abort();
+}
+
+bool bus_on_signal(struct bus *bus UNUSED, const char *topic UNUSED, bus_signalled *receive UNUSED,
+                   void *context UNUSED, struct error *error UNUSED)
+{
+    abort();
+}
+
+bool bus_on_signal_shared(struct bus *bus UNUSED, const char *topic UNUSED, const char *queue_group UNUSED,
+                          bus_signalled *receive UNUSED, void *context UNUSED, struct error *error UNUSED)
+{
+    abort();
+}
+
+static int64_t read_now(void *context UNUSED)
+{
+    return world.now;
+}
+
+static const struct clock test_clock = {.now = read_now, .monotonic = read_now};
+
+static void may_publish(bool allowed, void *context UNUSED)
+{
+    world.may_publish = allowed;
+}
+
+static int begin(void **state UNUSED)
+{
+    memset(&world, 0, sizeof(world));
+    world.fails_after = -1;
+    world.now = NOW;
+    return 0;
+}
+
+/* ---- wishes ---- */
+
+static int64_t pending(void)
+{
+    struct error error = ERROR_INIT;
+    int64_t wish = -1;
+    assert_true(wish_pending(NULL, &wish, &error));
+    return wish;
+}
+
+static void a_wish_is_pending_until_it_is_fulfilled(void **state UNUSED)
+{
+    struct error error = ERROR_INIT;
+    assert_int_equal(pending(), 0);
+    assert_true(wish_make(NULL, NOW, &error));
+    assert_int_equal(pending(), NOW);
+    assert_true(wish_fulfilled(NULL, NOW, &error));
+    assert_int_equal(pending(), 0);
+}
+
+static void a_wish_made_while_another_is_fulfilled_is_left(void **state UNUSED)
+{
+    struct error error = ERROR_INIT;
+    assert_true(wish_make(NULL, NOW, &error));
+    int64_t begun = pending();
+    assert_true(wish_make(NULL, NOW, &error)); /* in the same millisecond */
+    assert_true(wish_fulfilled(NULL, begun, &error));
+    assert_true(pending() > begun);
+}
+
+static void a_wish_counts_although_the_clock_was_turned_back(void **state UNUSED)
+{
+    struct error error = ERROR_INIT;
+    assert_true(wish_make(NULL, NOW, &error));
+    assert_true(wish_fulfilled(NULL, NOW, &error));
+    assert_true(wish_make(NULL, NOW / 2, &error));
+    assert_int_equal(pending(), NOW + 1);
+}
+
+static int64_t take_lease(int64_t now)
+{
+    struct error error = ERROR_INIT;
+    int64_t lease = -1;
+    assert_true(wish_take_lease(NULL, now, &lease, &error));
+    return lease;
+}
+
+static void one_has_the_lease_until_it_ends_or_is_dropped(void **state UNUSED)
+{
+    struct error error = ERROR_INIT;
+    int64_t lease = take_lease(NOW);
+    assert_true(lease > NOW);
+    assert_int_equal(take_lease(NOW), 0);
+    assert_int_equal(take_lease(NOW + WISH_LEASE_MS - 1), 0);
+    assert_true(wish_renew_lease(NULL, NOW + WISH_LEASE_MS - 1, &lease, &error));
+    assert_int_equal(take_lease(NOW + WISH_LEASE_MS), 0);
+    wish_drop_lease(NULL, &lease);
+    assert_int_equal(lease, 0);
+    assert_true(take_lease(NOW + WISH_LEASE_MS) != 0);
+}
+
+static void who_sleeps_too_long_loses_the_lease_and_does_not_take_it_from_the_next(void **state UNUSED)
+{
+    struct error error = ERROR_INIT;
+    int64_t first = take_lease(NOW);
+    int64_t second = take_lease(NOW + WISH_LEASE_MS);
+    assert_true(second != 0);
+    assert_true(wish_renew_lease(NULL, NOW + WISH_LEASE_MS + 1, &first, &error));
+    assert_int_equal(first, 0);
+    wish_drop_lease(NULL, &first);
+    assert_int_equal(take_lease(NOW + WISH_LEASE_MS + 1), 0);
+    assert_int_equal(*fact("republish.lease"), second);
+}
+
+static void a_lease_of_a_far_future_was_taken_by_a_wrong_clock(void **state UNUSED)
+{
+    *fact("republish.lease") = NOW + 100 * WISH_LEASE_MS;
+    assert_int_equal(take_lease(NOW), NOW + WISH_LEASE_MS);
+}
+
+/* ---- positions ---- */
+
+static const struct collection tickets = {.name = "tickets", .table = &ticket_table};
+static const struct collection *const collections[] = {&tickets, NULL};
+
+static struct history *open_history(void)
+{
+    const struct history_config config = {
+        .service = "tickets", .collections = collections, .clock = &test_clock, .may_publish = may_publish};
+    struct history *history = NULL;
+    struct error error = ERROR_INIT;
+    assert_true(history_new(&config, &history, &error));
+    return history;
+}
+
+static void save(struct history *history)
+{
+    struct error error = ERROR_INIT;
+    assert_true(history_save(history, NULL, &error));
+}
+
+/* The connection ends, and the next one finds this; the bus tells of what is less than what it knew. */
+static void reconnect(struct history *history, uint64_t created, uint64_t updated)
+{
+    uint64_t before = world.created > world.expected ? world.created : world.expected;
+    history_state_changed(history, NULL, BUS_CONNECTING);
+    assert_false(world.may_publish);
+    world.created = created;
+    world.updated = updated;
+    world.expected = 0;
+    if (created < before) {
+        history_lost(history, "ticket:created", before, created);
+    }
+    history_state_changed(history, NULL, BUS_UP);
+    assert_false(world.may_publish);
+}
+
+static void follows_what_it_publishes_but_not_snapshots(void **state UNUSED)
+{
+    *fact("position/ticket:created") = 7;
+    struct history *history = open_history();
+    const struct bus_position *positions = NULL;
+    assert_int_equal(history_positions(history, &positions), 2);
+    assert_string_equal(positions[0].subject, "ticket:created");
+    assert_int_equal(positions[0].sequence, 7);
+    assert_string_equal(positions[1].subject, "ticket:updated");
+    assert_int_equal(positions[1].sequence, 0);
+    history_free(&history);
+}
+
+static void a_new_bus_has_lost_nothing(void **state UNUSED)
+{
+    struct history *history = open_history();
+    reconnect(history, 0, 0);
+    save(history);
+    assert_true(world.may_publish);
+    assert_int_equal(pending(), 0);
+    world.created = 5;
+    save(history);
+    assert_int_equal(*fact("position/ticket:created"), 5);
+    reconnect(history, 5, 0);
+    save(history);
+    assert_true(world.may_publish);
+    reconnect(history, 9, 0); /* another instance has published */
+    save(history);
+    assert_int_equal(*fact("position/ticket:created"), 9);
+    assert_int_equal(pending(), 0);
+    history_free(&history);
+}
+
+static void less_than_the_facts_is_lost_history_and_the_wish_comes_first(void **state UNUSED)
+{
+    *fact("position/ticket:created") = 100;
+    struct history *history = open_history();
+    reconnect(history, 40, 0);
+    save(history);
+    assert_true(world.may_publish);
+    assert_string_equal(world.changes, "republish.wanted=1000000 position/ticket:created=40 ");
+    history_free(&history);
+}
+
+static void a_crash_while_a_loss_is_noted_means_that_it_is_noted_again(void **state UNUSED)
+{
+    struct error error = ERROR_INIT;
+    *fact("position/ticket:created") = 100;
+    struct history *history = open_history();
+    world.fails_after = 1;
+    reconnect(history, 40, 0);
+    assert_false(history_save(history, NULL, &error));
+    assert_false(world.may_publish); /* what is new must not hide what is missing */
+    history_free(&history);
+    assert_int_equal(pending(), NOW);
+    assert_int_equal(*fact("position/ticket:created"), 100);
+
+    world.fails_after = -1;
+    history = open_history();
+    reconnect(history, 40, 0);
+    save(history);
+    assert_true(pending() > NOW);
+    assert_int_equal(*fact("position/ticket:created"), 40);
+    history_free(&history);
+}
+
+static void what_was_confirmed_and_not_saved_yet_is_lost_too(void **state UNUSED)
+{
+    *fact("position/ticket:created") = 95;
+    struct history *history = open_history();
+    reconnect(history, 95, 0);
+    save(history);
+    world.created = 100;       /* confirmed, and nothing saved since */
+    reconnect(history, 97, 0); /* more than the facts know of */
+    save(history);
+    assert_int_equal(pending(), NOW);
+    assert_int_equal(*fact("position/ticket:created"), 97);
+    history_free(&history);
+}
+
+static void of_two_instances_the_first_notes_the_loss(void **state UNUSED)
+{
+    struct history *first = open_history();
+    struct history *second = open_history();
+    reconnect(first, 100, 0);
+    save(first);
+    reconnect(second, 100, 0);
+    save(second);
+    reconnect(first, 0, 0);
+    save(first);
+    int64_t wish = pending();
+    assert_true(wish != 0);
+    world.created = 3; /* the first has published */
+    save(first);
+    world.created = 100;
+    reconnect(second, 3, 0);
+    save(second);
+    assert_int_equal(pending(), wish);
+    assert_int_equal(*fact("position/ticket:created"), 3);
+    history_free(&first);
+    history_free(&second);
+}
+
+/* The second raises the position to what was true before the loss: one more wish, and then it is over. */
+static void a_late_raise_means_one_more_wish_and_no_more(void **state UNUSED)
+{
+    struct history *history = open_history();
+    reconnect(history, 100, 0);
+    save(history);
+    reconnect(history, 0, 0);
+    save(history);
+    *fact("position/ticket:created") = 120;
+    world.now++;
+    reconnect(history, 2, 0);
+    save(history);
+    int64_t wish = pending();
+    assert_int_equal(wish, NOW + 1);
+    world.now++;
+    for (uint64_t i = 2; i < 6; i++) {
+        reconnect(history, i, 0);
+        save(history);
+    }
+    assert_int_equal(pending(), wish);
+    history_free(&history);
+}
+
+static void learns_what_others_have_published(void **state UNUSED)
+{
+    struct error error = ERROR_INIT;
+    struct history *history = open_history();
+    reconnect(history, 0, 0);
+    save(history);
+    *fact("position/ticket:created") = 50;
+    assert_true(history_learn(history, NULL, &error));
+    assert_int_equal(world.expected, 50);
+    reconnect(history, 0, 0);
+    save(history);
+    assert_int_equal(pending(), NOW);
+    history_free(&history);
+}
+
+static void nothing_is_published_on_a_connection_that_was_replaced_while_it_was_compared(void **state UNUSED)
+{
+    struct history *history = open_history();
+    reconnect(history, 0, 0);
+    save(history);
+    assert_true(world.may_publish);
+    history_state_changed(history, NULL, BUS_CONNECTING);
+    save(history);
+    assert_false(world.may_publish);
+    history_free(&history);
+}
+
+/* ---- epochs ---- */
+
+static void every_restore_gives_a_later_epoch_whatever_the_backup_knows(void **state UNUSED)
+{
+    static const struct listener listeners[] = {{.entity = &entity_order, .collection = &tickets}, {.entity = NULL}};
+    struct error error = ERROR_INIT;
+    uint64_t first = 0, second = 0, third = 0;
+    assert_true(epoch_raise(NULL, "tickets", collections, listeners, &test_clock, &first, &error));
+    assert_int_equal(first, NOW);
+    assert_string_equal(world.changes, "epoch=1000000 republish.wanted=1000000 refresh/orders=1000000 ");
+    world.fact_count = 0; /* the backup */
+    world.now = NOW + 5;
+    assert_true(epoch_raise(NULL, "tickets", collections, listeners, &test_clock, &second, &error));
+    assert_true(second > first);
+    assert_true(epoch_raise(NULL, "tickets", collections, listeners, &test_clock, &third, &error));
+    assert_true(third > second);
+    uint64_t read = 0;
+    assert_true(epoch_read(NULL, &read, &error));
+    assert_int_equal(read, third);
+}
+
+static void a_restore_that_fails_can_be_repeated(void **state UNUSED)
+{
+    struct error error = ERROR_INIT;
+    uint64_t epoch = 0;
+    for (int after = 0; after < 2; after++) {
+        world.fails_after = after;
+        assert_false(epoch_raise(NULL, "tickets", collections, NULL, &test_clock, &epoch, &error));
+        assert_int_equal(epoch, 0);
+    }
+    world.fails_after = -1;
+    assert_true(epoch_raise(NULL, "tickets", collections, NULL, &test_clock, &epoch, &error));
+    assert_true(pending() != 0);
+}
+
+static void requests_to_publish_again_are_understood_or_refused(void **state UNUSED)
+{
+    static const char *const bad[] = {
+        "",
+        "orders",
+        "orders ",
+        " 5",
+        "orders 0",
+        "orders -1",
+        "orders 5 ",
+        "orders  5",
+        "Orders 5",
+        "or/ders 5",
+        "orders x",
+        "orders 99999999999999999999",
+        "abcdefghijklmnopqrstuvwxyzabcdefghijklmnop 5",
+    };
+    char name[REFRESH_NAME_MAX];
+    int64_t moment = 0;
+    assert_true(refresh_parse("orders 1790000000000", 20, name, &moment));
+    assert_string_equal(name, "orders");
+    assert_int_equal(moment, INT64_C(1790000000000));
+    for (size_t i = 0; i < ARRAY_LENGTH(bad); i++) {
+        if (refresh_parse(bad[i], strlen(bad[i]), name, &moment)) {
+            fail_msg("understood: \"%s\"", bad[i]);
+        }
+    }
+    assert_false(refresh_parse("orders\0 5", 9, name, &moment));
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup(name, begin)
+    const struct CMUnitTest tests[] = {
+        TEST(a_wish_is_pending_until_it_is_fulfilled),
+        TEST(a_wish_made_while_another_is_fulfilled_is_left),
+        TEST(a_wish_counts_although_the_clock_was_turned_back),
+        TEST(one_has_the_lease_until_it_ends_or_is_dropped),
+        TEST(who_sleeps_too_long_loses_the_lease_and_does_not_take_it_from_the_next),
+        TEST(a_lease_of_a_far_future_was_taken_by_a_wrong_clock),
+        TEST(follows_what_it_publishes_but_not_snapshots),
+        TEST(a_new_bus_has_lost_nothing),
+        TEST(less_than_the_facts_is_lost_history_and_the_wish_comes_first),
+        TEST(a_crash_while_a_loss_is_noted_means_that_it_is_noted_again),
+        TEST(what_was_confirmed_and_not_saved_yet_is_lost_too),
+        TEST(of_two_instances_the_first_notes_the_loss),
+        TEST(a_late_raise_means_one_more_wish_and_no_more),
+        TEST(learns_what_others_have_published),
+        TEST(nothing_is_published_on_a_connection_that_was_replaced_while_it_was_compared),
+        TEST(every_restore_gives_a_later_epoch_whatever_the_backup_knows),
+        TEST(a_restore_that_fails_can_be_repeated),
+        TEST(requests_to_publish_again_are_understood_or_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
