@@ -428,6 +428,10 @@ static void nothing_is_published_on_a_connection_that_was_replaced_while_it_was_
     history_state_changed(history, NULL, BUS_CONNECTING);
     save(history);
     assert_false(world.may_publish);
+    history_lost(history, "ticket:created", 5, 0); /* and then the connection was lost again */
+    save(history);
+    assert_int_equal(pending(), NOW);
+    assert_false(world.may_publish);
     history_free(&history);
 }
 
