@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from engines import JetStreamServer
 from harness import BUILD, PATIENCE, SANITIZER_REPORT, Broker, Service, System, wait_until
 from market import Load, Market, new_id
 from replicas import copy_store, facts, records, replicas_equal, restore_store, wait_replicas_equal
@@ -32,7 +33,7 @@ def broker_store(system: System) -> Path:
     return system.folder / "broker-store"
 
 
-def use(system: System, broker: Broker) -> None:
+def use(system: System, broker: Broker | JetStreamServer) -> None:
     """In place of the broker that runs already."""
     system.broker.stop()
     system.broker = broker
@@ -422,3 +423,73 @@ def test_a_consumer_restored_from_an_older_backup_asks_for_what_it_missed(system
     wanted = facts(store(system, "orders"))["refresh/tickets"]
     wait_until(lambda: facts(store(system, "orders")).get("refreshed/tickets") == wanted, "it is noted")
     wait_until(lambda: is_fulfilled(store(system, "tickets")), "it is done")
+
+
+# ---- another bus ----
+
+
+def test_a_running_system_moves_from_nats_streaming_to_jetstream(system: System) -> None:
+    market = Market(system, 2)
+    load = Load(market, threads=2)
+    try:
+        load.wait_for(20)
+    finally:
+        load.stop()  # and what is under way may be lost with the old server
+    new = JetStreamServer(system.folder, "jetstream")
+    services = market.tickets + market.orders
+    for instance in services:
+        instance.stop()
+    use(system, new)
+    for instance in services:
+        instance.env["BUS_URI"] = new.uri
+        instance.start(wait=False)
+    for instance in services:
+        instance.wait_ready(bus=True)
+    wait_whole(market)
+    for service in ("tickets", "orders"):
+        assert "republish.wanted" in facts(store(system, service))
+        wait_until(lambda: is_fulfilled(store(system, service)), f"{service} has published everything again")
+    load = Load(market, threads=2)
+    try:
+        load.wait_for(20)
+    finally:
+        load.stop()
+    assert not load.failures, load.failures[:5]
+    wait_whole(market)
+    ended = operate(market.tickets[0], "--republish")
+    assert ended.stdout.startswith(f"republished {len(records(store(system, 'tickets')))} tickets in ")
+    wait_whole(market)
+
+
+def test_jetstream_whose_older_files_were_put_back_leaves_every_replica_right(system: System) -> None:
+    """As after a power cut: what it has confirmed within the last minutes may not have been on its disk."""
+    server = JetStreamServer(system.folder, "jetstream")
+    use(system, server)
+    market = Market(system)
+    seller = market.user()
+    for instance in market.tickets + market.orders:
+        instance.wait_ready(bus=True)
+    old = market.list_ticket(seller)["id"]
+    market.wait_replica(old)
+    server.stop()
+    shutil.copytree(server.store, system.folder / "older")
+    server.start()
+    market.tickets[0].wait_ready(bus=True)
+    for instance in market.orders:
+        instance.kill()
+    lost = [market.list_ticket(seller)["id"] for _ in range(20)]
+    market.change_ticket(seller, old, 30)
+    wait_until(lambda: market.outbox("tickets") == 0, "all of it is confirmed")
+    market.tickets[0].kill()  # it goes down together with the server
+    server.kill()
+    shutil.rmtree(server.store)
+    shutil.move(system.folder / "older", server.store)
+    server.start()
+    for instance in market.tickets + market.orders:
+        instance.start(wait=False)
+    for instance in market.tickets + market.orders:
+        instance.wait_ready(bus=True)
+    for ticket in lost:
+        market.wait_replica(ticket)
+    wait_whole(market)
+    market.tickets[0].wait_log("the event bus has lost history: ticket:created")
