@@ -31,11 +31,9 @@ static void log_asked(const struct arrival *arrival, struct gap *gap, int64_t no
     int64_t age = now - gap->since;
     bool is_long = age >= EVENT_ASK_MS;
     if (!gap->was_logged) {
-        log_warning("Gap of %s/%s: version %" PRIu64 " has not come for %" PRId64
-                    " %s, with %zu later events held here, "
-                    "asking %s",
+        log_warning("Gap of %s/%s: version %" PRIu64 " has not come for %" PRId64 " %s, asking %s (%zu held for it)",
                     entity->name, arrival->own_id.hex, gap->stored + 1, is_long ? age / 1000 : age,
-                    is_long ? "s" : "ms", gap->held, entity->publisher);
+                    is_long ? "s" : "ms", entity->publisher, gap->held);
     }
     gap->was_logged = true;
 }

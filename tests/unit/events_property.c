@@ -19,7 +19,7 @@
 #include "tests/unit/events_fake.h"
 
 enum {
-    SEEDS = 3000,
+    SEEDS = 2000,
     RECORDS_MAX = 4,
     VERSIONS_MAX = 8,
     STRAY_VERSION = VERSIONS_MAX + 2, /* no version of the owner's, nor one behind its last */
