@@ -17,7 +17,9 @@ enum {
 
 static const char *check_store_uri(const char *value)
 {
-    return store_uri_valid(value) ? NULL : "must be sqlite:<path of the file>";
+    return store_uri_valid(value)
+               ? NULL
+               : "must be sqlite:<path of the file> or mongodb://[user:password@]host[:port]/<database>";
 }
 
 static const char *check_bus_uri(const char *value)
@@ -74,7 +76,8 @@ static const struct config_option common_options[] = {
     {"PORT", CONFIG_INTEGER, SETTING(port), .default_value = "3000", .min = 1, .max = 65535,
      .help = "port to listen on"},
     {"STORE_URI", CONFIG_TEXT, SETTING(store_uri), .required = true, .min = 1, .max = CONFIG_TEXT_MAX - 1,
-     .help = "where records are kept: sqlite:<path of the file>", .check = check_store_uri},
+     .help = "where records are kept: sqlite:<path of the file> or mongodb://[user:password@]host[:port]/<database>",
+     .check = check_store_uri},
     {"JWT_KEY", CONFIG_SECRET, SETTING(jwt_key), .required = true, .min = AUTH_KEY_MIN, .max = CONFIG_TEXT_MAX - 1,
      .help = "signs tokens, the same for all services: at least 32 bytes; make one with: openssl rand -hex 32"},
     {"JWT_KEY_PREVIOUS", CONFIG_SECRET, SETTING(jwt_key_previous), .min = AUTH_KEY_MIN, .max = CONFIG_TEXT_MAX - 1,

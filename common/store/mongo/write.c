@@ -55,7 +55,7 @@ static enum step step_of_failure(struct attempt *attempt, const bson_error_t *fa
     case MONGO_NOT_SENT:
         return attempt->unsure ? STEP_AGAIN : STEP_FAILED;
     case MONGO_TOO_LARGE:
-        return attempt->request->entry ? STEP_FULL : STEP_FAILED;
+        return attempt->request->entry && !attempt->unsure ? STEP_FULL : STEP_FAILED;
     case MONGO_REFUSED:
         return STEP_FAILED;
     default:
@@ -260,13 +260,14 @@ static enum step judge_outbox(struct attempt *attempt, const bson_t *document)
     size_t count;
     uint64_t first, last;
     mongo_outbox_versions(document, &count, &first, &last);
-    if (request->entry && count >= STORE_OUTBOX_MAX) {
-        return end_with(attempt, STORE_OUTBOX_FULL);
-    }
-    if (request->entry && last >= request->record->version) {
-        error_set(&attempt->error, ERROR_INTERNAL, "%s: %s %s has a later event than this write's",
-                  attempt->store->name, request->collection->declared->name, request->record->id.hex);
-        return end_with(attempt, STORE_UNAVAILABLE);
+    bool full = request->entry && count >= STORE_OUTBOX_MAX;
+    bool outrun = request->entry && last >= request->record->version;
+    if (full || outrun) {
+        error_set(&attempt->error, full ? ERROR_UNAVAILABLE : ERROR_INTERNAL, "%s: %s %s has %s", attempt->store->name,
+                  request->collection->declared->name, request->record->id.hex,
+                  full ? "too many unconfirmed events" : "a later event than this write's");
+        /* An attempt that is still on its way may find it otherwise. */
+        return attempt->unsure ? STEP_AGAIN : end_with(attempt, full ? STORE_OUTBOX_FULL : STORE_UNAVAILABLE);
     }
     return STEP_AGAIN;
 }

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Services whose store is MongoDB: a server that is away or frozen, at the start and later."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from engines import MongoServer
+from harness import PATIENCE, System, wait_until
+
+TICKET = {"title": "Concert", "price": 20}
+# What is promised is 3 s; a busy machine adds to it.
+ANSWER_SECONDS_MAX = 3.0 + 3.0
+
+
+@pytest.fixture
+def mongo(tmp_path: Path) -> Iterator[MongoServer]:
+    server = MongoServer(tmp_path)
+    server.start()
+    try:
+        yield server
+    finally:
+        if server.running:
+            server.thaw()
+            server.stop()
+
+
+def test_a_store_that_is_away_at_the_start_is_waited_for(system: System, mongo: MongoServer) -> None:
+    mongo.kill()
+    uri = mongo.uri("tickets").replace("//", "//somebody:secret-word@") + "?authSource=admin"
+    tickets = system.service("tickets", start=False, STORE_URI=uri)
+    tickets.start(wait=False)
+    tickets.wait_log("the store is away, trying again until it answers: mongodb://127.0.0.1")
+    stopped = time.monotonic()
+    assert tickets.stop() == 0
+    assert time.monotonic() - stopped < ANSWER_SECONDS_MAX
+    assert "secret-word" not in tickets.log()
+
+    patient = system.service("tickets", start=False, STORE_URI=mongo.uri("tickets"))
+    patient.start(wait=False)
+    patient.wait_log("the store is away")
+    mongo.start()
+    patient.wait_ready()
+    assert len(patient.wait_log("the store is away.*refused")) == 1
+
+
+def test_a_frozen_store_gives_503_in_time_and_all_heals(system: System, mongo: MongoServer) -> None:
+    auth = system.service("auth", STORE_URI=mongo.uri("auth"))
+    tickets = system.service("tickets", STORE_URI=mongo.uri("tickets"))
+    orders = system.service("orders", STORE_URI=mongo.uri("orders"))
+    client = tickets.client(system.user(auth).token)
+    made = client.post("/api/tickets", TICKET)
+    assert made.status == 201, made.body
+    mongo.freeze()
+    for _ in range(3):
+        started = time.monotonic()
+        answer = client.post("/api/tickets", TICKET)
+        assert (answer.status, "Retry-After" in answer.headers) == (503, True)
+        assert time.monotonic() - started < ANSWER_SECONDS_MAX
+        assert b"mongo" not in answer.body
+    assert client.get("/readyz").status == 503
+    assert client.get("/healthz").status == 200
+    mongo.thaw()
+    wait_until(lambda: client.get("/readyz").status == 200, "tickets is ready again")
+    after = client.post("/api/tickets", {"title": "After", "price": 1})
+    assert after.status == 201, after.body
+    for ticket in (made, after):
+        reserve(system, auth, orders, ticket.json["id"])
+
+
+def test_what_was_answered_is_there_after_the_store_was_killed(system: System, mongo: MongoServer) -> None:
+    auth = system.service("auth", STORE_URI=mongo.uri("auth"))
+    tickets = system.service("tickets", STORE_URI=mongo.uri("tickets"))
+    orders = system.service("orders", STORE_URI=mongo.uri("orders"))
+    client = tickets.client(system.user(auth).token)
+    made = [client.post("/api/tickets", TICKET).json["id"] for _ in range(20)]
+    mongo.restart()
+    wait_until(lambda: client.get("/readyz").status == 200, "tickets is ready again")
+    for ticket in made:
+        assert client.get(f"/api/tickets/{ticket}").status == 200
+    for ticket in made[:2]:
+        reserve(system, auth, orders, ticket)
+
+
+def reserve(system: System, auth, orders, ticket: str) -> None:
+    """Through the event of the ticket, which has to have reached the replica."""
+    wait_until(lambda: auth.client().get("/readyz").status == 200, "auth is ready again")
+    buyer = orders.client(system.user(auth).token)
+    deadline = time.monotonic() + PATIENCE
+    while (answer := buyer.post("/api/orders", {"ticketId": ticket})).status in (404, 503):
+        assert time.monotonic() < deadline, answer.body
+        time.sleep(0.05)
+    assert answer.status == 201, answer.body
