@@ -37,6 +37,7 @@ bool dead_letter_publish(const struct arrival *arrival, const struct delivery *d
     char channel[BUS_SUBJECT_MAX];
     char message_id[BUS_MESSAGE_ID_MAX];
     snprintf(channel, sizeof(channel), DEAD_LETTER_PREFIX "%s", subject);
-    snprintf(message_id, sizeof(message_id), "%s/%" PRIu64, channel, arrival->sequence);
+    /* Each listener keeps its own letter of an event. */
+    snprintf(message_id, sizeof(message_id), "%s/%" PRIu64 "/%s", channel, arrival->sequence, listening->queue_group);
     return bus_publish_wait(listening->bus, channel, message_id, text.data, text.length, DEAD_LETTER_WAIT_MS, error);
 }
