@@ -37,7 +37,10 @@ bool dead_letter_publish(const struct arrival *arrival, const struct delivery *d
     char channel[BUS_SUBJECT_MAX];
     char message_id[BUS_MESSAGE_ID_MAX];
     snprintf(channel, sizeof(channel), DEAD_LETTER_PREFIX "%s", subject);
-    /* Each listener keeps its own letter of an event. */
-    snprintf(message_id, sizeof(message_id), "%s/%" PRIu64 "/%s", channel, arrival->sequence, listening->queue_group);
+    /* Each listener keeps its own letter of an event. Where ids are heeded the sequence alone tells subjects apart, so
+     * that nothing is lost by cutting. */
+    CLEANUP(free_pointer)
+    char *id = xasprintf("dead/%" PRIu64 "/%s/%s", arrival->sequence, listening->queue_group, subject);
+    text_copy_cut(message_id, sizeof(message_id), id);
     return bus_publish_wait(listening->bus, channel, message_id, text.data, text.length, DEAD_LETTER_WAIT_MS, error);
 }
