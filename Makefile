@@ -198,6 +198,8 @@ help: ## this list
 	  '  ONLY=word              test: only what has it in its name: unit, unit/schema_fields, integration/test_auth' \
 	  '  DETACH=1               up: return when ready' \
 	  '  SCALE=1                up: instances of each service' \
+	  '  BUS=stan|jetstream     up: the broker that it starts' \
+	  '  STORE=mongodb://host   up: a server for the stores, in place of files' \
 	  '  RUN_DIR=run            up, down: where pid files, logs, stores and the key are kept' \
 	  '  HTTP_PORT=8080 NATS_PORT=4222 NATS_MONITOR_PORT=8222  up: the ports' \
 	  'Whatever else is set reaches the services: LOG_LEVEL=debug make up'
@@ -216,7 +218,7 @@ contract_runs = $(if $($(1)_ENGINES),$(addprefix $(BUILD)/tests/contract/$(1)$(c
 CONTRACT_RUNS := $(foreach name,$(CONTRACT_TESTS),$(call contract_runs,$(name)))
 
 # Pairs of engines that chaos is tried on.
-CHAOS_PAIRS := sqlite,stan
+CHAOS_PAIRS := sqlite,stan sqlite,jetstream mongo,stan mongo,jetstream
 RUN_TESTS = $(PYTHON) -B tests/run.py --build $(BUILD) $(if $(SAN),--sanitizer $(SAN)) $(if $(ONLY),--only '$(ONLY)') \
   $(addprefix --chaos ,$(CHAOS_PAIRS)) \
   $(if $(V),--verbose)

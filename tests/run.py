@@ -35,7 +35,7 @@ CHAOS_SECONDS = 45
 CHAOS_SECONDS_MAX = 300
 CHAOS_LIMITS = ("--frozen-max", "6", "--away-max", "4")
 # Requests a second that two cores can do beside all that happens.
-CHAOS_RATE, CHAOS_RATE_SANITIZED = 40, 15
+CHAOS_RATE, CHAOS_RATE_SANITIZED = 40, 25
 PROGRAM_FOLDERS = ("unit", "contract")
 ADDR_NO_RANDOMIZE = 0x0040000
 ROOT = Path(__file__).resolve().parent.parent

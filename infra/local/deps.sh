@@ -11,7 +11,7 @@ readonly PACKAGES=(
     gcc make pkg-config libc6-dev libmicrohttpd-dev libjansson-dev libjwt-dev libnats-dev libsqlite3-dev
     libsodium-dev libcurl4-openssl-dev libssl-dev libmongoc-dev
     # to test and to lint
-    libcmocka-dev python3 python3-pytest sqlite3 curl clang-format cppcheck shellcheck binutils
+    libcmocka-dev python3 python3-pytest python3-pymongo sqlite3 curl clang-format cppcheck shellcheck binutils
 )
 readonly BROKER_MODULE=github.com/nats-io/nats-streaming-server
 readonly BROKER_VERSION=0.25.6

@@ -197,8 +197,8 @@ class World:
 
     def _bury(self, target: Target, now: float) -> None:
         assert target.process.process is not None
+        status = target.process.process.returncode
         if not target.is_condemned:
-            status = target.process.process.returncode
             self.surprises.append(f"{target.name} ended by itself with status {status}: {last_lines(target.process)}")
         if now - target.started_at >= SETTLED_SECONDS:
             target.delay = RESTART_SECONDS_FIRST
@@ -257,8 +257,8 @@ class World:
         return found
 
 
-def last_lines(process: Process, count: int = 2) -> str:
-    return " | ".join(process.log().splitlines()[-count:])
+def last_lines(process: Process, count: int = 3) -> str:
+    return "\n    ".join(process.log().splitlines()[-count:])
 
 
 def is_up(target: Target) -> bool:

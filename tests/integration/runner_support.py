@@ -123,7 +123,7 @@ class House:
 
     def environment(self, **changes: str) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items()
-                     if name not in ("DETACH", "SCALE", "JWT_KEY", "JWT_KEY_FILE", "TRUSTED_PROXIES")}
+                     if name not in ("BUS", "STORE", "DETACH", "SCALE", "JWT_KEY", "JWT_KEY_FILE", "TRUSTED_PROXIES")}
         return inherited | {
             "RUN_DIR": str(self.run_dir), "TURNSTILE_BUILD": str(self.build), "FAKE_RECORD": str(self.record),
             "HTTP_PORT": str(self.http_port), "NATS_PORT": str(self.nats_port),

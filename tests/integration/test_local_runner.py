@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`make up` and `make down`, with the real broker and nginx and with fake services."""
 
+import contextlib
 import json
 import os
 import re
@@ -14,7 +15,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+from engines import MongoServer
+from harness import BUILD, JWT_KEY, Client
 from runner_support import PYTHON, ROOT, RUNNER, SERVICES, House, house, is_alive, wait_until
+from wire import token_of
 
 sys.path.insert(0, str(ROOT / "infra/local"))
 from runner.output import LINE_BYTES_MAX, LOGS_KEPT, LineSplitter, LogFile, Terminal  # noqa: E402
@@ -113,6 +117,45 @@ def test_services_get_their_environment_and_what_else_is_set(home: House) -> Non
     assert environment["TRUSTED_PROXIES"] == "127.0.0.1"
     assert environment["ORDER_HOLD_SECONDS"] == "60"
     assert "MAKEFLAGS" not in environment
+
+
+def test_jetstream_runs_in_place_of_nats_streaming(home: House) -> None:
+    said = home.up(BUS="jetstream")
+    assert f"BUS_URI=nats://localhost:{home.nats_port} " in said and f":{home.monitor_port}/jsz" in said
+    environment = json.loads(home.fetch("/api/orders")[2])["environment"]
+    assert environment["BUS_URI"] == f"nats://127.0.0.1:{home.nats_port}"
+    with urllib.request.urlopen(f"http://127.0.0.1:{home.monitor_port}/jsz") as response:
+        assert json.load(response)["config"]["store_dir"].startswith(f"{home.run_dir}/jetstream/")
+    home.down()
+    assert home.processes() == []
+
+
+def test_on_a_server_each_service_has_a_database_of_its_name(home: House) -> None:
+    for store, uri in {
+        "mongodb://db:27017": "mongodb://db:27017/orders",
+        "mongodb://me:hunter2@db,other:1/?replicaSet=rs": "mongodb://me:hunter2@db,other:1/orders?replicaSet=rs",
+    }.items():
+        assert "hunter2" not in home.up(STORE=store)
+        assert json.loads(home.fetch("/api/orders")[2])["environment"]["STORE_URI"] == uri
+        home.down()
+
+
+@pytest.mark.parametrize("bus", ["stan", "jetstream"])
+@pytest.mark.parametrize("store", ["sqlite", "mongo"])
+def test_the_real_services_run_on_every_pair_of_engines(tmp_path: Path, store: str, bus: str) -> None:
+    server = MongoServer(tmp_path) if store == "mongo" else None
+    with contextlib.ExitStack() as stack:
+        if server is not None:
+            stack.callback(server.kill)
+            server.start()
+        home = stack.enter_context(house(tmp_path, BUILD))
+        home.up(BUS=bus, STORE=f"mongodb://127.0.0.1:{server.port}" if server is not None else "", JWT_KEY=JWT_KEY)
+        client = Client(home.http_port, token_of("5e11e45e11e45e11e45e11e4"))
+        ticket = client.post("/api/tickets", {"title": "Concert", "price": 20}).json["id"]
+        wait_until(lambda: client.post("/api/orders", {"ticketId": ticket}).status == 201, "it cannot be reserved")
+        wait_until(lambda: "orderId" in client.get(f"/api/tickets/{ticket}").json, "it is not held")
+        assert (home.run_dir / "orders.db").exists() == (store == "sqlite")
+        assert (home.run_dir / "jetstream").exists() == (bus == "jetstream")
 
 
 def test_a_key_that_is_set_is_left_alone(home: House) -> None:
@@ -314,6 +357,9 @@ def test_a_port_that_is_taken_is_named_with_the_variable_that_moves_it(home: Hou
     ({"SCALE": "-1"}, "SCALE is a number from 1 to 16, not '-1'"),
     ({"SCALE": "17"}, "SCALE is a number from 1 to 16, not '17'"),
     ({"DETACH": "yes"}, "DETACH is 1 or 0, not 'yes'"),
+    ({"BUS": "kafka"}, "BUS is stan or jetstream, not 'kafka'"),
+    ({"STORE": "sqlite"}, "STORE is mongodb://[user:password@]host"),
+    ({"STORE": "mongodb://localhost/mine"}, "without a database"),
     ({"RUN_DIR": '/tmp/a"b'}, "RUN_DIR has a character"),
     ({"TURNSTILE_BUILD": "/nonexistent"}, "/nonexistent/auth is missing: make build makes it"),
 ])

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from runner.engines import broker_page, bus_uri
 from runner.output import Terminal
-from runner.plan import CLUSTER, ignored_variables, plan
+from runner.plan import ignored_variables, plan
 from runner.process import Spec
 from runner.services import SERVICES
 from runner.settings import Settings, SettingsError, check_ports, read_run_dir, read_settings
@@ -25,7 +26,8 @@ WATCHED_SUBJECTS = "ticket:created ticket:updated order:created order:cancelled"
 STALE_SECONDS_MAX = 5.0
 # The last byte that a detached supervisor sends when everything is ready.
 READY_MARK = b"\0"
-USAGE = "usage: run.py up|down, with RUN_DIR, HTTP_PORT, NATS_PORT, NATS_MONITOR_PORT, SCALE, DETACH in the environment"
+USAGE = ("usage: run.py up|down, with RUN_DIR, HTTP_PORT, NATS_PORT, NATS_MONITOR_PORT, SCALE, DETACH, BUS, STORE in "
+         "the environment")
 
 
 def complain(text: str) -> None:
@@ -53,8 +55,8 @@ Turnstile is up at {address}. To look around, paste this into a terminal:
 {tour}
 The API:     {address}{" ".join(prefix for service in SERVICES for prefix in service.prefixes)}
 Services:    {services}
-The broker:  port {settings.nats_port}; its state: http://localhost:{settings.nats_monitor_port}/streaming
-Events:      BUS_URI=stan://localhost:{settings.nats_port}/{CLUSTER} {eventctl(settings)} listen {WATCHED_SUBJECTS}
+The broker:  port {settings.nats_port}; its state: {broker_page(settings)}
+Events:      BUS_URI={bus_uri(settings, "localhost")} {eventctl(settings)} listen {WATCHED_SUBJECTS}
 Logs:        {settings.run_dir}/<name>.log
 To stop it:  {stop}
 """

@@ -1,78 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is to run, and with which arguments: the broker, the services, nginx in front of them."""
 
-import json
 import os
 import random
 import secrets
 import shutil
 import signal
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from runner.process import Spec
+from runner.engines import broker_spec, bus_uri, check_broker, store_uri
+from runner.probe import answers, service_is_ready
+from runner.process import Spec, base_environment
 from runner.services import SERVICES, Service
 from runner.settings import HOST, Settings, SettingsError, port_problem
 
-BROKER = ".deps/bin/nats-streaming-server"
-CLUSTER = "ticketing"
-# How its lines about each connection and subscription are marked.
-BROKER_CHATTER = b"[DBG]"
 NGINX_TEMPLATE = "infra/nginx/nginx.conf.in"
 NGINX_PATH = "/usr/sbin:/usr/local/sbin"
 NGINX_ROOT_USER = "user www-data;"
 UPSTREAM_CONNECTIONS = 256
-PROBE_SECONDS_MAX = 1.0
-PROBE_BYTES_MAX = 65536
 # Below the ports that the kernel gives to outgoing connections, so that a port is still free when its service returns.
 SERVICE_PORTS = range(20000, 30000)
 KEY_BYTES = 32
-# The make that started us is none of the services' business.
-MAKE_VARIABLES = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MAKE_TERMOUT", "MAKE_TERMERR")
 # What the runner decides for each service.
 OWN_VARIABLES = ("PORT", "STORE_URI", "BUS_URI", "NATS_CLIENT_ID")
-
-opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-def fetch(url: str) -> tuple[int, bytes] | None:
-    """Status and body of an answer, or None where nobody answers in time."""
-    try:
-        with opener.open(url, timeout=PROBE_SECONDS_MAX) as response:
-            return response.status, response.read(PROBE_BYTES_MAX)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, b""
-    except (OSError, ValueError, EOFError) as error:
-        del error
-        return None
-
-
-def answers(url: str) -> bool:
-    return fetch(url) is not None
-
-
-def service_is_ready(port: int) -> bool:
-    """Its store answers, and it has found the bus, if it has any use for one."""
-    answer = fetch(f"http://{HOST}:{port}/readyz")
-    if answer is None or answer[0] != 200:
-        return False
-    try:
-        body = json.loads(answer[1])
-    except ValueError:
-        return False
-    return isinstance(body, dict) and body.get("bus", "up") == "up"
 
 
 def ignored_variables(environment: Mapping[str, str]) -> list[str]:
     return [name for name in OWN_VARIABLES if environment.get(name)]
-
-
-def base_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if name not in MAKE_VARIABLES}
 
 
 def ensure_key(settings: Settings) -> Path:
@@ -99,21 +55,12 @@ def pick_ports(count: int, taken: set[int]) -> list[int]:
     return picked
 
 
-def broker_spec(settings: Settings) -> Spec:
-    directory = settings.run_dir / "nats"
-    command = [str(settings.root / BROKER), "-a", HOST, "-p", str(settings.nats_port),
-               "-m", str(settings.nats_monitor_port), "-hbi", "5s", "-hbt", "5s", "-hbf", "2", "-SD", "-cid", CLUSTER,
-               "-st", "file", "-dir", str(directory), "-mm", "0", "-mb", "0", "-ma", "0s", "-mi", "0"]
-    return Spec("nats", command, partial(answers, f"http://{HOST}:{settings.nats_monitor_port}/streaming/serverz"),
-                base_environment(os.environ), chatter=BROKER_CHATTER)
-
-
 def service_spec(settings: Settings, service: Service, number: int, port: int) -> Spec:
     environment = base_environment(os.environ)
     environment |= {
         "PORT": str(port),
-        "STORE_URI": f"sqlite:{settings.run_dir / service.name}.db",
-        "BUS_URI": f"stan://{HOST}:{settings.nats_port}/{CLUSTER}",
+        "STORE_URI": store_uri(settings, service.name),
+        "BUS_URI": bus_uri(settings),
         "NATS_CLIENT_ID": f"{service.name}-{number}",
     }
     environment.setdefault("TRUSTED_PROXIES", HOST)
@@ -162,10 +109,9 @@ def nginx_spec(settings: Settings, ports: Mapping[str, list[int]]) -> Spec:
 
 
 def check_programs(settings: Settings) -> None:
-    programs = {settings.root / BROKER: "make deps", **{settings.build / service.name: "make build"
-                                                        for service in SERVICES}}
-    missing = [f"{path} is missing: {remedy} makes it" for path, remedy in programs.items()
-               if not os.access(path, os.X_OK)]
+    check_broker(settings)
+    programs = [settings.build / service.name for service in SERVICES]
+    missing = [f"{path} is missing: make build makes it" for path in programs if not os.access(path, os.X_OK)]
     if missing:
         raise SettingsError("\n".join(missing))
 

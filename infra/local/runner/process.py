@@ -23,6 +23,9 @@ LAST_LINES = 20
 READ_BYTES = 65536
 PR_SET_PDEATHSIG = 1
 
+# The make that started us is none of what runs' business.
+MAKE_VARIABLES = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MAKE_TERMOUT", "MAKE_TERMERR")
+
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -41,6 +44,10 @@ class Spec:
     chatter: bytes | None = None
     # Where it is reached, if the user is to know.
     address: str = ""
+
+
+def base_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name not in MAKE_VARIABLES}
 
 
 def write_pid_file(path: Path, pid: int) -> None:

@@ -2,6 +2,7 @@
 """What the user may set, read from the environment and checked before anything is started."""
 
 import errno
+import re
 import socket
 import time
 from collections.abc import Mapping
@@ -12,6 +13,10 @@ HOST = "127.0.0.1"
 SCALE_MAX = 16
 PORT_MAX = 65535
 DEFAULT_PORTS = {"HTTP_PORT": 8080, "NATS_PORT": 4222, "NATS_MONITOR_PORT": 8222}
+
+NATS_STREAMING, JETSTREAM = "stan", "jetstream"
+# A server, several for a replica set, and options; the databases are the services'.
+STORE = re.compile(r"mongodb://[^/?#\s]+/?(\?\S*)?")
 
 
 class SettingsError(Exception):
@@ -28,6 +33,8 @@ class Settings:
     nats_monitor_port: int
     scale: int
     detach: bool
+    bus: str = NATS_STREAMING
+    store: str = ""  # "": files in RUN_DIR
 
     def ports(self) -> dict[str, int]:
         return {"HTTP_PORT": self.http_port, "NATS_PORT": self.nats_port, "NATS_MONITOR_PORT": self.nats_monitor_port}
@@ -61,11 +68,17 @@ def read_settings(environment: Mapping[str, str], root: Path) -> Settings:
     detach = environment.get("DETACH", "")
     if detach not in ("", "0", "1"):
         problems.append(f"DETACH is 1 or 0, not {detach!r}")
+    bus = environment.get("BUS", "") or NATS_STREAMING
+    if bus not in (NATS_STREAMING, JETSTREAM):
+        problems.append(f"BUS is {NATS_STREAMING} or {JETSTREAM}, not {bus!r}")
+    store = environment.get("STORE", "")
+    if store and not STORE.fullmatch(store):
+        problems.append("STORE is mongodb://[user:password@]host[:port][,host:port…][?options], without a database")
     if problems:
         raise SettingsError("\n".join(problems))
     build = Path(environment.get("TURNSTILE_BUILD", "") or "build/release")
     return Settings(root, root / build, read_run_dir(environment), ports["HTTP_PORT"], ports["NATS_PORT"],
-                    ports["NATS_MONITOR_PORT"], scale, detach == "1")
+                    ports["NATS_MONITOR_PORT"], scale, detach == "1", bus, store)
 
 
 def port_problem(port: int) -> OSError | None:
