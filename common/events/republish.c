@@ -18,6 +18,7 @@
 enum {
     FLIGHTS_MAX = 128,
     PAGE_LIMIT = 200,
+    STORE_RETRY_MS = 500,
     TELL_MS = 100,    /* how often go_on is called, at least */
     REFUSED_MAX = 50, /* times, TELL_MS apart, that a bus which is up refuses a snapshot before it is given up */
     BURST_MS = 20,    /* how much of the rate may go at once */
@@ -165,7 +166,7 @@ static bool wait_for_store(struct run *run, const struct error *error)
     if (is_new) {
         log_warning("What is to be published again cannot be read: %s, retrying", error->message);
     }
-    return sleep_run(run, SECOND_MS);
+    return sleep_run(run, STORE_RETRY_MS);
 }
 
 static void store_answers(struct run *run)
