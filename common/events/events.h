@@ -47,12 +47,12 @@ typedef enum effect effect_handler(const struct record *source, const void *enti
 struct listener {
     const struct entity *entity;         /* NULL ends the list */
     const struct collection *collection; /* the replica's, or that of our own records */
-    /* NULL: a replica, a copy of the record that follows its versions one by one. */
+    /* NULL: a replica, a copy of the record that follows its versions one by one, or jumps to those of a snapshot. */
     effect_handler *effect;
     size_t own_id; /* effect: offset, in the entity's struct, of the id of our own record */
     /* Called after an apply with what our record is now, on an event worker, before the event is acknowledged: a hint
-     * to act, never the only way to find out. It should not block, and may come before events_open has returned. May be
-     * NULL. */
+     * to act, never the only way to find out. It should not block, and may come before events_open has returned. Not
+     * called for a replica that is removed, because its owner does not have the record any more. May be NULL. */
     void (*applied)(const struct record *head, const void *value, void *context);
 };
 
