@@ -108,7 +108,8 @@ struct subscription {
     int64_t start_time;         /* ms since 1970 */
     bool acknowledge_by_engine; /* true: bus_drop acknowledges too, so that nothing comes again */
     int64_t ack_wait_ms;        /* at least 1000, whole seconds */
-    size_t in_flight;           /* unacknowledged messages at once, 1 to 1024 */
+    size_t in_flight;           /* unacknowledged messages at once, 1 to 1024: of each member of a group on STAN, of the
+                                 * group on JetStream */
 };
 
 /* Runs on the subscription's own thread, one at a time; must not block for long, may ack later. Owns the delivery. */
