@@ -381,6 +381,8 @@ static void the_uri_names_a_server_and_a_database(void **state UNUSED)
                                         "mongodb://localhost",
                                         "mongodb://localhost/",
                                         "mongodb:/localhost/tickets",
+                                        "mongodb://u:pass@word@host/tickets",
+                                        "mongodb://u:12/word@host/tickets",
                                         "mongodb://localhost:0x/tickets"};
     for (size_t i = 0; i < ARRAY_LENGTH(right); i++) {
         assert_true(store_uri_valid(right[i]));

@@ -122,7 +122,7 @@ def test_what_is_required_has_no_default(tmp_path: Path, service: str) -> None:
         ("tickets", "EVENTS_IN_FLIGHT", ["7", "1025", "x"]),
         ("tickets", "LISTEN_ADDRESS", ["localhost", "1.2.3", "256.1.1.1", "x" * 65, "127.0.0.1:80", "::g"]),
         ("tickets", "STORE_URI", ["tickets.db", "sqlite:", "sqlite:dir/", "mysql://host/db", "sqlit", "x" * 600,
-                                   "mongodb://host", "mongodb://u:password@host:x/db"]),
+                                   "mongodb://host", "mongodb://host:x/db"]),
         ("tickets", "BUS_URI", ["localhost:4222", "stan://localhost:4222", "stan://:4222/c", "stan://h:x/c", "stan://h:70000/c",
                                 "kafka://h:1/c", "stan://"]),
         ("tickets", "NATS_CLIENT_ID", ["a b", "a.b", "größe", "x" * 64]),

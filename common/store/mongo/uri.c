@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The store's URI: what has to be in it, and what is added where it says nothing. */
 #include <pthread.h>
+#include <string.h>
+#include <sys/mman.h>
 
 #include "common/base/buffer.h"
 #include "common/base/memory.h"
@@ -9,6 +11,8 @@
 enum {
     NAME_MAX_BYTES = 160, /* leaves room for the reason in an error's message */
 };
+
+static const char database_alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
 
 static const struct {
     const char *name;
@@ -21,6 +25,14 @@ static const struct {
     {MONGOC_URI_MAXPOOLSIZE, MONGO_POOL_MAX},
     {MONGOC_URI_WAITQUEUETIMEOUTMS, MONGO_POOL_WAIT_MS},
 };
+
+/* In place of the C library's, for libmongoc, which nobody else here would call it: as soon as it is loaded, it makes
+ * shared memory for a tool that watches its counters, under the process's number. A process that is killed leaves that
+ * behind, and the next one of the same number complains on stderr. Memory without a name does neither. */
+int shm_open(const char *name, int flags UNUSED, mode_t mode UNUSED)
+{
+    return memfd_create(name, MFD_CLOEXEC);
+}
 
 static void drop_log(mongoc_log_level_t level UNUSED, const char *domain UNUSED, const char *message UNUSED,
                      void *context UNUSED)
@@ -35,6 +47,22 @@ static void start_library(void)
     mongoc_init();
 }
 
+/* Host and database as they should be, and not parts of a password whose @ or / is not percent-encoded: they are shown.
+ */
+static bool is_plain(const mongoc_uri_t *uri)
+{
+    const char *database = mongoc_uri_get_database(uri);
+    if (!database || database[0] == '\0' || database[strspn(database, database_alphabet)] != '\0') {
+        return false;
+    }
+    for (const mongoc_host_list_t *host = mongoc_uri_get_hosts(uri); host; host = host->next) {
+        if (strchr(host->host_and_port, '@')) {
+            return false;
+        }
+    }
+    return true;
+}
+
 mongoc_uri_t *mongo_uri_parse(const char *text, struct error *error)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -45,8 +73,7 @@ mongoc_uri_t *mongo_uri_parse(const char *text, struct error *error)
         error_set(error, ERROR_INVALID, "not a URI of MongoDB: mongodb://[user:password@]host[:port]/database is one");
         return NULL;
     }
-    const char *database = mongoc_uri_get_database(uri);
-    if (!database || database[0] == '\0') {
+    if (!is_plain(uri)) {
         mongoc_uri_destroy(uri);
         error_set(error, ERROR_INVALID, "the URI names no database: mongodb://host/database does");
         return NULL;
