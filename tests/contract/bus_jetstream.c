@@ -2,6 +2,7 @@
  * What the bus does with JetStream in particular: its stream and its consumers. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +65,18 @@ static void expect_done(const char *what, const char *body)
 
 /* ---- servers that will not do ---- */
 
+static void hear(const void *data UNUSED, size_t length UNUSED, void *context)
+{
+    atomic_bool *heard = context;
+    atomic_store(heard, true);
+}
+
+static bool was_heard(void *context)
+{
+    atomic_bool *heard = context;
+    return atomic_load(heard);
+}
+
 static void says_when_the_server_has_no_jetstream(void **state UNUSED)
 {
     struct bus_server *plain = bus_server_new_of("jetstream", BUS_SERVER_NONE, NULL, NULL);
@@ -96,6 +109,49 @@ static void says_when_the_user_may_not_use_jetstream(void **state UNUSED)
     char *log = log_end();
     assert_null(strstr(log, "hunter"));
     xfree(log);
+    bus_server_free(&guarded);
+}
+
+/* Those that docs/CONFIGURATION.md names. */
+static void needs_no_more_permissions_than_are_told(void **state UNUSED)
+{
+    struct bus_server *guarded = bus_server_new_of("jetstream", BUS_SERVER_FILE, NULL, NULL);
+    bus_server_configure(guarded, "authorization { users: [ { user: \"tickets\", password: \"hunter2\", permissions: { "
+                                  "publish: [\"$JS.API.>\", \"$JS.ACK.>\", \"turnstile.>\", \"permitted\"], "
+                                  "subscribe: [\"_INBOX.>\", \"turnstile.deliver.>\", \"turnstile.signal.>\"] } } ] }");
+    bus_server_start(guarded);
+    char uri[96];
+    snprintf(uri, sizeof(uri), "nats://tickets:hunter2@127.0.0.1:%u", bus_server_port(guarded));
+    struct receiver *receivers[2] = {receiver_new(RECEIVER_ACKNOWLEDGES), receiver_new(RECEIVER_ACKNOWLEDGES)};
+    struct subscription subscription = group_subscription("permitted");
+    struct error error = ERROR_INIT;
+    atomic_bool heard = false;
+    log_begin();
+    struct bus *bus = open_bus(uri, "permitted");
+    subscribe(bus, &subscription, receivers[0]);
+    subscription.queue_group = subscription.durable = NULL;
+    subscribe(bus, &subscription, receivers[1]);
+    assert_true(bus_on_signal(bus, "permitted", hear, &heard, &error));
+    assert_true(bus_wait_up(bus, WAIT_MS));
+    bus_signal(bus, "permitted", "", 0);
+    struct publisher *publisher = publisher_new(bus, "permitted");
+    publisher_publish_many(publisher, 3);
+    publisher_wait(publisher);
+    receiver_wait(receivers[0], 3);
+    receiver_wait(receivers[1], 3);
+    assert_true(eventually(was_heard, &heard, WAIT_MS));
+    int64_t deadline = clock_monotonic(NULL) + WAIT_MS;
+    while (bus_server_pending(guarded, "permitted", "group") != 0) {
+        assert_true(clock_monotonic(NULL) < deadline);
+        usleep(2000);
+    }
+    bus_close(&bus, CLOSE_MS);
+    char *log = log_end();
+    assert_null(strstr(log, "WARN"));
+    xfree(log);
+    publisher_free(&publisher);
+    receiver_free(&receivers[0]);
+    receiver_free(&receivers[1]);
     bus_server_free(&guarded);
 }
 
@@ -490,6 +546,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(says_when_the_server_has_no_jetstream),
         cmocka_unit_test(says_when_the_user_may_not_use_jetstream),
+        cmocka_unit_test(needs_no_more_permissions_than_are_told),
         cmocka_unit_test(says_when_there_are_too_few_servers_for_the_replicas),
         cmocka_unit_test(makes_one_stream_of_all_known_subjects),
         cmocka_unit_test(adds_subjects_and_leaves_all_else_as_it_was_set),
