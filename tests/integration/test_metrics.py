@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from engines import MongoServer
 from harness import ROOT, Service, System, wait_until
 from market import Market, new_id, ticket_event
 from wire import check_errors, token_of
@@ -298,3 +299,27 @@ def test_a_scrape_does_not_wait_behind_requests_that_wait_for_the_store(system: 
     held_store("tickets")
     tickets.wait_ready()
     wait_metric(tickets, 1, "turnstile_store_up")
+
+
+def test_a_scrape_does_not_wait_for_a_database_server_that_is_frozen(system: System) -> None:
+    mongo = MongoServer(system.folder)
+    mongo.start()
+    try:
+        tickets = system.service("tickets", STORE_URI=mongo.uri("tickets"))
+        assert tickets.client(token_of(SELLER)).post("/api/tickets", TICKET).status == 201
+        wait_metric(tickets, 0, "turnstile_outbox_events")
+        wait_metric(tickets, 1, "turnstile_store_up")
+        mongo.freeze()
+        wait_metric(tickets, 0, "turnstile_store_up")
+        # What is not known is not told; all else is.
+        wait_until(lambda: not scrape(tickets).has("turnstile_outbox_events"), "the outbox's depth is unknown")
+        metrics = scrape(tickets)
+        assert not metrics.has("turnstile_outbox_oldest_age_seconds")
+        assert metrics.get("turnstile_bus_up") == 1
+        mongo.thaw()
+        tickets.wait_ready()
+        wait_metric(tickets, 1, "turnstile_store_up")
+        wait_until(lambda: scrape(tickets).has("turnstile_outbox_events"), "the outbox's depth is known again")
+        assert tickets.stop() == 0
+    finally:
+        mongo.kill()
