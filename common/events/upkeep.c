@@ -4,8 +4,10 @@
 
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdio.h>
 
 #include "common/base/clock.h"
+#include "common/base/failpoint.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/metrics.h"
@@ -18,6 +20,7 @@
 
 enum {
     LOOK_MS = 1000, /* how often it looks for what there is to do */
+    FAILPOINT_SIZE = 96,
 };
 
 static struct metric_family republished = {"turnstile_republished_snapshots_total",
@@ -31,6 +34,7 @@ struct upkeep {
     const struct events_config *config;
     struct bus *bus;
     atomic_uint_fast64_t *epoch;
+    char republishing[FAILPOINT_SIZE]; /* failpoint: in the middle of publishing everything again */
     bool publishes;
     struct refresh *refresh;
     struct audit *audit;
@@ -111,6 +115,7 @@ static bool keep_lease(const struct republish_progress *progress, void *context)
     struct error error = ERROR_INIT;
     int64_t now = clock_monotonic(NULL);
     count_snapshots(upkeep, progress);
+    failpoint(upkeep->republishing);
     if (is_stopping(upkeep)) {
         return false;
     }
@@ -216,6 +221,7 @@ bool upkeep_open(const struct events_config *config, struct bus *bus, atomic_uin
     upkeep->config = config;
     upkeep->bus = bus;
     upkeep->epoch = epoch;
+    snprintf(upkeep->republishing, sizeof(upkeep->republishing), "%s.upkeep.republishing", config->service);
     upkeep->publishes = republish_can(config->service, config->collections);
     pthread_mutex_init(&upkeep->lock, NULL);
     condition_init(&upkeep->changed);

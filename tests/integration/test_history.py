@@ -55,6 +55,12 @@ def store(system: System, service: str) -> Path:
     return system.store_path(service)
 
 
+def forget(path: Path) -> None:
+    """Removes a store that nobody has open."""
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+
 def wait_equal(system: System) -> None:
     wait_replicas_equal(store(system, "tickets"), store(system, "orders"))
 
@@ -192,17 +198,23 @@ def test_an_instance_that_dies_while_it_publishes_everything_again_is_replaced(s
     market.wait_settled()
     for instance in market.orders:
         instance.kill()
-    for suffix in ("", "-wal", "-shm"):
-        Path(f"{store(system, 'orders')}{suffix}").unlink(missing_ok=True)
+    forget(store(system, "orders"))
+    for instance in market.tickets:
+        instance.stop()
+        instance.env["FAILPOINTS"] = "tickets.upkeep.republishing=stop"
     lose_all(system)
-    started = "Publishing everything again"
-    wait_until(lambda: any(started in i.log() for i in market.tickets), "an instance begins")
-    victim = next(i for i in market.tickets if started in i.log())
+    for instance in market.tickets:
+        instance.start(wait=False)
+    wait_until(lambda: any(i.is_frozen() for i in market.tickets), "an instance stops in the middle")
+    victim = next(i for i in market.tickets if i.is_frozen())
     other = next(i for i in market.tickets if i is not victim)
-    wait_until(lambda: system.broker.last_sequence("ticket:snapshot") > 50, "it is in the middle of it")
+    assert "Publishing everything again" not in other.log()
     victim.kill()
-    assert system.broker.last_sequence("ticket:snapshot") < 600 and "Everything was published" not in victim.log()
+    other.wait_log("Publishing everything again")
+    other.wait_frozen()
+    other.thaw()
     other.wait_log("Everything was published again: 600 snapshots")
+    assert system.broker.last_sequence("ticket:snapshot") > 600  # what the first had published, too
     for instance in market.orders:
         instance.start()
     wait_equal(system)
@@ -221,8 +233,7 @@ def test_republish_fills_the_store_of_a_new_service_from_snapshots_alone(system:
     market.wait_settled()
     for instance in market.orders:
         instance.stop()
-    for suffix in ("", "-wal", "-shm"):
-        Path(f"{store(system, 'orders')}{suffix}").unlink(missing_ok=True)
+    forget(store(system, "orders"))
     market.tickets[0].stop()
     lose_all(system)
     ended = operate(market.tickets[0], "--republish")
