@@ -134,7 +134,7 @@ LINK_LIBRARIES := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) $(LIBRARIES
 
 export ASAN_OPTIONS ?= halt_on_error=1:abort_on_error=1:detect_stack_use_after_return=1:strict_string_checks=1
 export UBSAN_OPTIONS ?= halt_on_error=1:abort_on_error=1:print_stacktrace=1
-export TSAN_OPTIONS ?= halt_on_error=1:abort_on_error=1:second_deadlock_stack=1
+export TSAN_OPTIONS ?= halt_on_error=1:abort_on_error=1:second_deadlock_stack=1:suppressions=$(CURDIR)/tests/tsan-suppressions
 
 ifeq ($(V),)
 Q := @

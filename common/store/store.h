@@ -49,7 +49,8 @@ struct store_config {
 /* Opens, creates what is missing, and migrates: new fields and indexes are added (in records that are there already a
  * required field then has its zero value), indexes that are no longer declared are dropped, and a store written by a
  * newer format is refused (ERROR_INVALID). Blocks. A file that cannot be opened or written, or a server that does not
- * answer within a few seconds, is ERROR_UNAVAILABLE with the path, or the host, and the reason. Everything below is thread-safe. */
+ * answer within a few seconds, is ERROR_UNAVAILABLE with the path, or the host, and the reason. Everything below is
+ * thread-safe. */
 bool store_open(const struct store_config *config, struct store **ret_store, struct error *error) MUST_CHECK;
 /* True for a URI that store_open understands: for the configuration's check, before anything is opened. */
 bool store_uri_valid(const char *uri);

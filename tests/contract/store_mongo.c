@@ -163,6 +163,64 @@ static void opening_a_store_that_is_away_says_where_and_why(void **state UNUSED)
     assert_false(store_is_remote("sqlite:x"));
 }
 
+/* ---- killed in the middle of it ---- */
+
+enum {
+    WRITERS = 4,
+    KILL_AFTER = 1200, /* answered writes: enough for the server to tidy its file up meanwhile */
+    WRITES_MAX = 100000,
+};
+
+struct writer {
+    struct store *store;
+    uint64_t first;
+    uint64_t end; /* all before this were answered */
+    atomic_int *answered;
+};
+
+static void *insert_until_unavailable(void *context)
+{
+    struct writer *writer = context;
+    struct error error = ERROR_INIT;
+    for (writer->end = writer->first; insert(writer->store, writer->end, &error) == STORE_DONE; writer->end++) {
+        assert_true(writer->end < writer->first + WRITES_MAX);
+        atomic_fetch_add(writer->answered, 1);
+    }
+    return NULL;
+}
+
+static void what_was_answered_outlives_a_kill_of_the_server(void **state UNUSED)
+{
+    struct store *store = open_with_record("killed");
+    atomic_int answered = 0;
+    struct writer writers[WRITERS];
+    pthread_t threads[WRITERS];
+    for (size_t i = 0; i < WRITERS; i++) {
+        writers[i] = (struct writer){.store = store, .first = (i + 1) * WRITES_MAX, .answered = &answered};
+        assert_int_equal(pthread_create(&threads[i], NULL, insert_until_unavailable, &writers[i]), 0);
+    }
+    int64_t deadline = clock_monotonic(NULL) + HEAL_MS;
+    while (atomic_load(&answered) < KILL_AFTER && clock_monotonic(NULL) < deadline) {
+        usleep(POLL_US);
+    }
+    mongo_server_kill(server);
+    for (size_t i = 0; i < WRITERS; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    mongo_server_start(server);
+    wait_for_ping(store);
+    for (size_t i = 0; i < WRITERS; i++) {
+        for (uint64_t number = writers[i].first; number < writers[i].end; number++) {
+            struct record head = RECORD_INIT;
+            struct error error = ERROR_INIT;
+            struct id id = fixture_id(number);
+            assert_true(store_get(store, &items, &id, &head, NULL, &error));
+        }
+        assert_true(writers[i].end > writers[i].first);
+    }
+    store_close(&store);
+}
+
 /* ---- answers that are lost ---- */
 
 /* A proxy in front of the server. While it swallows, requests reach the server, and answers to writes end the
@@ -493,6 +551,7 @@ int main(void)
         cmocka_unit_test(a_store_that_is_away_says_so_and_heals),
         cmocka_unit_test(a_store_that_is_frozen_says_so_and_heals),
         cmocka_unit_test(opening_a_store_that_is_away_says_where_and_why),
+        cmocka_unit_test(what_was_answered_outlives_a_kill_of_the_server),
         cmocka_unit_test(a_write_whose_answer_is_lost_is_done_once),
         cmocka_unit_test(a_conflict_whose_answer_is_lost_is_a_conflict),
         cmocka_unit_test(what_cannot_be_known_is_not_guessed),

@@ -15,10 +15,16 @@ public final class MongoTestServer {
             "getMore", "hello", "isMaster", "ismaster", "killCursors", "listCollections", "listDatabases",
             "listIndexes", "ping", "serverStatus", "whatsmyuri");
 
+    // Every commit writes its pages anew: now and then, what is mostly out of date makes room.
+    private static final int COMMITS_TO_COMPACT = 500;
+    private static final int FILL_RATE = 50;
+    private static final int COMPACT_BYTES = 4 << 20;
+
     /** Answers a write when it is in the file; writes that come together share a commit. */
     private static final class DurableBackend extends H2Backend {
         // A commit takes whatever the maps hold: no command may be between a document and its index meanwhile.
         private final ReentrantReadWriteLock lock = new ReentrantReadWriteLock(true);
+        private int commits;
 
         DurableBackend(MVStore store) {
             super(store);
@@ -44,6 +50,11 @@ public final class MongoTestServer {
             try {
                 if (getMvStore().hasUnsavedChanges()) {
                     commit();
+                    commits++;
+                }
+                if (commits == COMMITS_TO_COMPACT) {
+                    getMvStore().compact(FILL_RATE, COMPACT_BYTES);
+                    commits = 0;
                 }
             } finally {
                 lock.writeLock().unlock();
