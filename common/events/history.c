@@ -298,7 +298,8 @@ void history_stop(struct history *history)
 
 static bool publishes(const struct history_config *config, const struct entity *entity)
 {
-    for (const struct collection *const *collection = config->collections; *collection != NULL; collection++) {
+    for (const struct collection *const *collection = config->collections; collection != NULL && *collection != NULL;
+         collection++) {
         if (catalogue_published(config->service, *collection) == entity) {
             return true;
         }

@@ -168,6 +168,15 @@ def test_history_is_lost_while_nobody_runs(system: System) -> None:
     for ticket in tickets:
         market.wait_replica(ticket)
     wait_whole(market)
+    wait_until(lambda: is_fulfilled(store(system, "tickets")), "it is done")
+
+    def metrics() -> dict[str, str]:
+        lines = market.tickets[0].client().get("/metrics").body.decode().splitlines()
+        return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+
+    wait_until(lambda: metrics()["turnstile_republish_pending"] == "0", "nothing is pending")
+    assert metrics()["turnstile_republished_snapshots_total"] == "5"
+    assert metrics()['turnstile_bus_history_lost_total{subject="ticket:created"}'] == "1"
 
 
 def test_a_bus_that_kept_everything_is_not_published_to_again(system: System) -> None:
