@@ -20,6 +20,7 @@ enum {
     MESSAGES = 3000,
     WINDOW = 200, /* messages in flight */
     SETTINGS_MAX = 512,
+    URI_MAX = 192,
     ELECTION_MS = 60000, /* for what may need a new leader, or two; generous, as ever */
     POLL_US = 2000,
     RETRY_US = 20000, /* before what was not confirmed is published again */
@@ -27,8 +28,16 @@ enum {
 
 struct cluster {
     struct bus_server *servers[SERVERS];
-    char uri[192];
+    char uri[URI_MAX];
 };
+
+/* The address that tries this server first. */
+static void make_uri(const struct cluster *cluster, size_t first, char ret_uri[static URI_MAX])
+{
+    snprintf(ret_uri, URI_MAX, "nats://127.0.0.1:%u,127.0.0.1:%u,127.0.0.1:%u?replicas=%d",
+             bus_server_port(cluster->servers[first]), bus_server_port(cluster->servers[(first + 1) % SERVERS]),
+             bus_server_port(cluster->servers[(first + 2) % SERVERS]), SERVERS);
+}
 
 static int start_cluster(void **state)
 {
@@ -48,9 +57,7 @@ static int start_cluster(void **state)
         bus_server_configure(cluster->servers[i], settings);
         bus_server_launch(cluster->servers[i]);
     }
-    snprintf(cluster->uri, sizeof(cluster->uri), "nats://127.0.0.1:%u,127.0.0.1:%u,127.0.0.1:%u?replicas=%d",
-             bus_server_port(cluster->servers[0]), bus_server_port(cluster->servers[1]),
-             bus_server_port(cluster->servers[2]), SERVERS);
+    make_uri(cluster, 0, cluster->uri);
     for (size_t i = 0; i < SERVERS; i++) {
         bus_server_wait(cluster->servers[i]);
     }
@@ -201,25 +208,33 @@ static void expect_each_once(const struct cluster *cluster)
     receiver_free(&receiver);
 }
 
+/* The publisher is connected to the leader, so that its death also takes confirmations of what is stored with it. */
 static void loses_and_doubles_nothing_when_the_leader_is_killed_under_load(void **state)
 {
     const struct cluster *cluster = *state;
     struct receiver *receiver = receiver_new(RECEIVER_ACKNOWLEDGES);
-    struct bus *bus = open_bus(cluster->uri, "consumer");
+    struct bus *consumer = open_bus(cluster->uri, "consumer");
     struct subscription subscription = group_subscription("cluster");
-    subscribe(bus, &subscription, receiver);
-    assert_true(bus_wait_up(bus, ELECTION_MS));
-    struct load *load = load_new(bus);
-    publish_until_stored(load, MESSAGES / 3);
+    subscribe(consumer, &subscription, receiver);
+    assert_true(bus_wait_up(consumer, ELECTION_MS));
     size_t leader = wait_for_leader(cluster);
-    publish_some(load, MESSAGES); /* so that some are on their way */
+    char uri[URI_MAX];
+    make_uri(cluster, leader, uri);
+    struct bus *publisher = open_bus(uri, "publisher");
+    assert_true(bus_wait_up(publisher, ELECTION_MS));
+    struct load *load = load_new(publisher);
+    publish_until_stored(load, MESSAGES / 3);
+    while (publish_some(load, MESSAGES) < MESSAGES / 3 + WINDOW / 2) {
+        /* without a pause, so that many are on their way, or their confirmations */
+    }
     bus_server_kill(cluster->servers[leader]);
     publish_until_stored(load, MESSAGES);
     assert_true(eventually(has_received_all, receiver, ELECTION_MS));
     bus_server_start(cluster->servers[leader]);
     expect_each_once(cluster);
     print_message("%zu publishes were not confirmed, and repeated\n", load->failed);
-    bus_close(&bus, CLOSE_MS);
+    bus_close(&publisher, CLOSE_MS);
+    bus_close(&consumer, CLOSE_MS);
     load_free(load);
     receiver_free(&receiver);
 }
@@ -227,7 +242,7 @@ static void loses_and_doubles_nothing_when_the_leader_is_killed_under_load(void 
 static void goes_on_by_another_server_when_its_own_is_killed(void **state)
 {
     struct cluster *cluster = *state;
-    char uri[192];
+    char uri[URI_MAX];
     snprintf(uri, sizeof(uri), "nats://127.0.0.1:%u,127.0.0.1:%u", bus_server_port(cluster->servers[1]),
              bus_server_port(cluster->servers[2]));
     struct receiver *receiver = receiver_new(RECEIVER_ACKNOWLEDGES);
