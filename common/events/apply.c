@@ -292,6 +292,13 @@ static struct result try_effect(const struct arrival *arrival, bool *ret_again)
     return (struct result){.outcome = OUTCOME_DONE, .version = version};
 }
 
+void apply_watch(const struct entity *entity)
+{
+    const char *const labels[] = {entity->name, NULL};
+    metric_add(metric_of(&snapshots_applied, labels), 0);
+    metric_add(metric_of(&replicas_removed, labels), 0);
+}
+
 void apply(const struct arrival *arrival, struct result *ret_result)
 {
     bool is_effect = arrival->route->listener->effect != NULL;

@@ -21,6 +21,8 @@ struct result {
     struct error error; /* for AWAY, BUSY, FAILED and STRAY */
 };
 
+/* Shows what is counted of an entity's replicas from 0 on. */
+void apply_watch(const struct entity *entity);
 /* Tries once; blocks for the store. Runs `applied`. */
 void apply(const struct arrival *arrival, struct result *ret_result);
 

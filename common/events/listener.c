@@ -10,8 +10,10 @@
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/text.h"
+#include "common/events/apply.h"
 #include "common/events/asking.h"
 #include "common/events/metrics.h"
+#include "common/events/owner.h"
 #include "common/events/shard.h"
 #include "common/events/thread.h"
 
@@ -174,6 +176,10 @@ static void add_lanes(struct listeners *listeners, const struct listener *listen
     for (size_t i = 0; i < listeners->lane_count; i++) {
         /* Two would share one queue group, and each miss what the other got. */
         assert(listeners->lanes[i].route.listener->entity != listener->entity);
+    }
+    if (listener->effect == NULL) {
+        owner_watch(listener->entity);
+        apply_watch(listener->entity);
     }
     atomic_uint_fast64_t *epoch = &listeners->epochs[listeners->row_count];
     listeners->entities[listeners->row_count] = listener->entity;

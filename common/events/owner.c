@@ -25,6 +25,13 @@ static struct metric_family strays_buried = {
     .labels = {"entity", NULL},
 };
 
+void owner_watch(const struct entity *entity)
+{
+    const char *const labels[] = {entity->name, NULL};
+    metric_add(metric_of(&owners_asked, labels), 0);
+    metric_add(metric_of(&strays_buried, labels), 0);
+}
+
 static void log_asked(const struct arrival *arrival, struct gap *gap, int64_t now)
 {
     const struct entity *entity = arrival->route->listener->entity;
