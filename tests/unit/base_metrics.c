@@ -20,6 +20,7 @@ enum {
     THREADS = 8,
     ROUNDS = 5000,
     NAMES = 40,
+    ADDITIONS = 200000, /* of one thread to one counter: enough to meet, on two cores, too */
     PRINTS = 50,
 };
 
@@ -301,6 +302,28 @@ static void threads_lose_nothing_while_others_print(void **state UNUSED)
     assert_float_equal(sum_of(text, "\nshared_seconds_sum{"), THREADS * ROUNDS / 4.0, 0);
 }
 
+static void *add_to_one(void *context)
+{
+    for (int i = 0; i < ADDITIONS; i++) {
+        metric_add(context, 1);
+    }
+    return NULL;
+}
+
+static void threads_that_count_the_same_lose_nothing(void **state UNUSED)
+{
+    static struct metric_family family = {"same_total", "Help.", METRIC_COUNTER, .labels = {NULL}};
+    pthread_t threads[THREADS];
+    for (size_t i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, add_to_one, metric_only(&family)), 0);
+    }
+    for (size_t i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    }
+    CLEANUP(free_pointer) char *text = printed("same_total");
+    assert_float_equal(sum_of(text, "\nsame_total "), (double)THREADS * ADDITIONS, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -317,6 +340,7 @@ int main(void)
         cmocka_unit_test(too_many_children_count_in_one_called_other),
         cmocka_unit_test(collectors_run_before_a_print_until_they_are_forgotten),
         cmocka_unit_test(threads_lose_nothing_while_others_print),
+        cmocka_unit_test(threads_that_count_the_same_lose_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
