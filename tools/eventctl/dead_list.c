@@ -100,11 +100,7 @@ static void print_counts(const struct lister *lister)
 static int list(struct lister *lister)
 {
     const struct dead_selection *selection = &lister->options->selection;
-    struct signals signals;
-    signals_open(&signals);
-    lister->signals = &signals;
-    int status = dead_letters_each(&selection->connection, &signals, &selection->checked, print_item, lister);
-    signals_close(&signals);
+    int status = dead_letters_each(&selection->connection, lister->signals, &selection->checked, print_item, lister);
     if (lister->result != OUTPUT_WRITTEN) {
         return output_status(lister->result);
     }
@@ -125,8 +121,13 @@ static int run(int argc, char **argv, const char *command, const char *usage)
     if (!options_proceed(result, usage, options, &error, &status)) {
         return status;
     }
-    struct lister lister = {.options = &given, .is_show = usage == show_usage, .result = OUTPUT_WRITTEN};
-    return list(&lister);
+    struct signals signals;
+    signals_open(&signals);
+    struct lister lister = {
+        .options = &given, .signals = &signals, .is_show = usage == show_usage, .result = OUTPUT_WRITTEN};
+    status = list(&lister);
+    signals_close(&signals);
+    return status;
 }
 
 int dead_list(int argc, char **argv)
