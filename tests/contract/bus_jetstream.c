@@ -488,6 +488,64 @@ static void a_consumer_that_somebody_deletes_is_made_again(void **state UNUSED)
     publisher_free(&publisher);
 }
 
+/* What a power cut may leave: the stream as it was some time ago, and its consumers as they were just now. */
+static void revert_stream_only(struct bus_server *torn)
+{
+    char consumers[256], aside[256];
+    snprintf(consumers, sizeof(consumers), "%s/jetstream/$G/streams/turnstile/obs", bus_server_data(torn));
+    snprintf(aside, sizeof(aside), "%s/../consumers", bus_server_data(torn));
+    assert_int_equal(rename(consumers, aside), 0);
+    bus_server_revert(torn);
+    snprintf(aside, sizeof(aside), "%s/../older-consumers", bus_server_data(torn));
+    assert_int_equal(rename(consumers, aside), 0);
+    snprintf(aside, sizeof(aside), "%s/../consumers", bus_server_data(torn));
+    assert_int_equal(rename(aside, consumers), 0);
+}
+
+static void a_consumer_that_is_ahead_of_its_stream_misses_nothing(void **state UNUSED)
+{
+    struct bus_server *torn = bus_server_new_of("jetstream", BUS_SERVER_FILE, NULL, NULL);
+    struct receiver *receiver = receiver_new(RECEIVER_ACKNOWLEDGES);
+    struct subscription subscription = group_subscription("torn");
+    bus_server_start(torn);
+    struct bus *bus = open_bus(bus_server_uri(torn), "torn");
+    subscribe(bus, &subscription, receiver);
+    assert_true(bus_wait_up(bus, WAIT_MS));
+    struct publisher *publisher = publisher_new(bus, "torn");
+    publisher_publish_many(publisher, 5);
+    receiver_wait(receiver, 5);
+    bus_server_stop(torn);
+    wait_for_state(bus, BUS_CONNECTING);
+    bus_server_save(torn);
+    bus_server_start(torn);
+    assert_true(bus_wait_up(bus, WAIT_MS));
+    publisher_publish_many(publisher, 10);
+    publisher_wait(publisher);
+    assert_int_equal(publisher->stored, 15);
+    receiver_wait(receiver, 15);
+    bus_close(&bus, CLOSE_MS);
+    bus_server_stop(torn);
+    revert_stream_only(torn);
+    bus_server_start(torn);
+
+    /* Somebody who publishes comes first. */
+    bus = open_bus_and_wait(bus_server_uri(torn), "publishes");
+    struct error error = ERROR_INIT;
+    assert_true(bus_publish_wait(bus, "torn", NULL, "100", 3, WAIT_MS, &error));
+    bus_close(&bus, CLOSE_MS);
+    bus = open_bus(bus_server_uri(torn), "torn");
+    subscribe(bus, &subscription, receiver);
+    int64_t deadline = clock_monotonic(NULL) + WAIT_MS;
+    while (receiver_count_of(receiver, 100) == 0) {
+        assert_true(clock_monotonic(NULL) < deadline);
+        usleep(2000);
+    }
+    bus_close(&bus, CLOSE_MS);
+    receiver_free(&receiver);
+    publisher_free(&publisher);
+    bus_server_free(&torn);
+}
+
 static bool nothing_is_pending(void *subject)
 {
     return bus_server_pending(server, subject, "group") == 0;
@@ -560,6 +618,7 @@ int main(void)
         cmocka_unit_test(a_durable_without_a_group_is_one_subscribers_at_a_time),
         cmocka_unit_test(a_group_without_a_durable_shares_what_comes),
         cmocka_unit_test(a_consumer_that_somebody_deletes_is_made_again),
+        cmocka_unit_test(a_consumer_that_is_ahead_of_its_stream_misses_nothing),
         cmocka_unit_test(is_not_redelivered_while_it_is_extended),
         cmocka_unit_test(carries_an_empty_message),
     };

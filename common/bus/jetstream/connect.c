@@ -87,7 +87,7 @@ static bool open_connection(struct jetstream_connection *connection, struct erro
 static bool begin(struct jetstream_connection *connection, struct error *error)
 {
     const struct bus_host *host = connection->target->host;
-    if (jetstream_prepare_stream(connection, error)) {
+    if (jetstream_prepare_stream(connection, error) && jetstream_forget_ahead(connection, error)) {
         return jetstream_publish_begin(connection, error);
     }
     if (error->code == ERROR_NOT_FOUND) {

@@ -42,7 +42,7 @@ struct jetstream_connection {
 
     char *stream_text;    /* what the server said of the stream; NULL: there is none, as far as is known */
     struct json subjects; /* those of the stream, in stream_text */
-    uint64_t first_sequence;
+    uint64_t first_sequence, last_sequence;
     uint64_t replicas; /* that it has, or will have when it is made */
     int64_t look_at;   /* monotonic ms; the stream is not looked at again before */
     int64_t ensure_at; /* the same for adding a subject, after that failed with `ensure_error` */
@@ -98,6 +98,10 @@ bool jetstream_prepare_stream(struct jetstream_connection *connection, struct er
 bool jetstream_ensure_subject(struct jetstream_connection *connection, const char *subject,
                               struct error *error) MUST_CHECK;
 bool jetstream_find_positions(void *connection, struct bus_position *positions, size_t count, struct error *error);
+
+/* ahead.c */
+/* Deletes consumers that have seen more than the stream has. */
+bool jetstream_forget_ahead(struct jetstream_connection *connection, struct error *error) MUST_CHECK;
 
 /* consumer.c */
 /* Sees to it that the consumer is there; what to subscribe to is in *ret_deliver_subject, to be freed with xfree, and

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * A lock that all who change the stream share: a little stream beside it that takes one message at most, and forgets it
  * by itself if whoever has put it there does not come back. */
+#include <poll.h>
 #include <stdio.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "common/base/clock.h"
 #include "common/base/id.h"
@@ -59,7 +58,10 @@ bool jetstream_lock(struct jetstream_connection *connection, uint64_t *ret_ticke
         if (error->code == ERROR_NOT_FOUND && !make(connection, error)) {
             break;
         }
-        usleep((useconds_t)(LOCK_POLL_MS + random_below(LOCK_POLL_MS)) * 1000);
+        struct pollfd cancelled = {.fd = connection->target->cancel_descriptor, .events = POLLIN};
+        if (poll(&cancelled, 1, (int)(LOCK_POLL_MS + random_below(LOCK_POLL_MS))) > 0) {
+            break;
+        }
     }
     return locked;
 }

@@ -28,7 +28,7 @@ static void forget(struct jetstream_connection *connection)
 {
     unsigned replicas = connection->target->replicas;
     free_pointer(&connection->stream_text);
-    connection->first_sequence = 0;
+    connection->first_sequence = connection->last_sequence = 0;
     connection->replicas = replicas > 0 ? replicas : REPLICAS_DEFAULT;
 }
 
@@ -45,6 +45,13 @@ static bool has_subject(const struct jetstream_connection *connection, const cha
     return false;
 }
 
+static uint64_t number_of(struct json object, const char *name)
+{
+    struct json value;
+    uint64_t number;
+    return json_member(object, name, &value) && json_to_uint64(value, &number) ? number : 0;
+}
+
 /* Keeps what the server answered: takes ownership of the text. */
 static bool keep(struct jetstream_connection *connection, char *text, struct json answer, struct error *error)
 {
@@ -58,9 +65,9 @@ static bool keep(struct jetstream_connection *connection, char *text, struct jso
     forget(connection);
     connection->stream_text = text;
     connection->subjects = subjects;
-    if (json_member(answer, "state", &state) && json_member(state, "first_seq", &value) &&
-        !json_to_uint64(value, &connection->first_sequence)) {
-        connection->first_sequence = 0;
+    if (json_member(answer, "state", &state)) {
+        connection->first_sequence = number_of(state, "first_seq");
+        connection->last_sequence = number_of(state, "last_seq");
     }
     if (json_member(config, "num_replicas", &value) && !json_to_uint64(value, &connection->replicas)) {
         connection->replicas = REPLICAS_DEFAULT;
