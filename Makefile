@@ -73,8 +73,6 @@ events_owner_ENGINES := $(BUS_ENGINES)
 store_facts_ENGINES := $(STORE_ENGINES)
 store_list_ENGINES := $(STORE_ENGINES)
 store_processes_ENGINES := $(STORE_ENGINES)
-store_facts_ENGINES := $(STORE_ENGINES)
-store_removal_ENGINES := $(STORE_ENGINES)
 store_removal_ENGINES := $(STORE_ENGINES)
 
 PACKAGES := libmicrohttpd jansson libjwt sqlite3 libmongoc-1.0 libsodium libcrypto

@@ -14,6 +14,8 @@ static const struct field ticket_fields[] = {
     FIELD_NAMED("orderId", struct ticket, order_id, FIELD_ID, .in = IN_PUBLIC,
                 .description = "The order that holds it; absent while it is free"),
     FIELD(struct ticket, reservation, FIELD_INTEGER, .min = 1, .max = INT64_MAX, .in = IN_STORE),
+    FIELD_NAMED("reservationEpoch", struct ticket, reservation_epoch, FIELD_INTEGER, .min = 1,
+                .max = RECORD_VERSION_MAX, .in = IN_STORE),
     FIELD(struct ticket, request, FIELD_ID, .in = IN_STORE),
     FIELD_NAMED("createdAt", struct ticket, created_at, FIELD_TIME, .required = true, .in = IN_PUBLIC),
     FIELD_NAMED("updatedAt", struct ticket, updated_at, FIELD_TIME, .required = true, .in = IN_PUBLIC),

@@ -22,9 +22,10 @@ struct ticket {
     char title[TITLE_SIZE];
     int64_t price; /* cents */
     struct id user_id;
-    struct id order_id;  /* of the order that holds it; not set: it is free */
-    int64_t reservation; /* the highest reservation seen; in the owner's store only */
-    struct id request;   /* digest of the request that created it under an idempotency key; in the owner's store only */
+    struct id order_id;        /* of the order that holds it; not set: it is free */
+    int64_t reservation;       /* the highest reservation seen; in the owner's store only */
+    int64_t reservation_epoch; /* of the orders that it is of: see ticket_apply_order; in the owner's store only */
+    struct id request; /* digest of the request that created it under an idempotency key; in the owner's store only */
     int64_t created_at, updated_at;
 };
 extern const struct table ticket_table;

@@ -26,6 +26,16 @@ struct id ticket_request_digest(const struct ticket *ticket)
     return id_derive(text, (size_t)length);
 }
 
+/* Below, at or above 0: the order's number against the highest that the ticket has seen. */
+static int compare_reservation(const struct record *source, const struct order *order, const struct ticket *ticket)
+{
+    int64_t epoch = (int64_t)source->epoch;
+    if (epoch != ticket->reservation_epoch) {
+        return epoch < ticket->reservation_epoch ? -1 : 1;
+    }
+    return (order->reservation > ticket->reservation) - (order->reservation < ticket->reservation);
+}
+
 enum effect ticket_apply_order(const struct record *source, const void *entity, struct record *own, void *own_value,
                                struct event *ret_event)
 {
@@ -34,19 +44,21 @@ enum effect ticket_apply_order(const struct record *source, const void *entity, 
     if (own->version == 0) {
         return EFFECT_STRAY;
     }
+    int compared = compare_reservation(source, order, ticket);
     if (order->status != ORDER_CANCELLED) {
-        if (order->reservation <= ticket->reservation) {
+        if (compared <= 0) {
             return EFFECT_UNCHANGED;
         }
         ticket->order_id = source->id;
     } else {
-        bool freed_already = order->reservation == ticket->reservation && !ticket_is_reserved(ticket);
-        if (order->reservation < ticket->reservation || freed_already) {
+        bool freed_already = compared == 0 && !ticket_is_reserved(ticket);
+        if (compared < 0 || freed_already) {
             return EFFECT_UNCHANGED;
         }
         ticket->order_id = (struct id){.hex = ""};
     }
     ticket->reservation = order->reservation;
+    ticket->reservation_epoch = (int64_t)source->epoch;
     *ret_event = event_ticket_updated(ticket);
     return EFFECT_CHANGED;
 }

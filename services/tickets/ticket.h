@@ -24,7 +24,8 @@ struct id ticket_request_digest(const struct ticket *ticket);
  * The reservations of a ticket are numbered, and order n+1 exists only after order n was cancelled. So the highest
  * number ever seen is all that a ticket must remember: a live order with a higher one takes the ticket over (whether or
  * not the cancellation of the order before has come), a cancelled one with the same or a higher one frees it, and all
- * else is old news. */
+ * else is old news. When the store of orders was restored from a backup, its numbers go on from an earlier one: a
+ * number of a later epoch is higher than any of an earlier one. */
 enum effect ticket_apply_order(const struct record *source, const void *entity, struct record *own, void *own_value,
                                struct event *ret_event);
 

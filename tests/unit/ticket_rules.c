@@ -18,9 +18,9 @@ static struct id order_id(int64_t reservation)
     return id;
 }
 
-static enum effect apply(struct ticket *ticket, int64_t reservation, enum order_status status)
+static enum effect apply_of_epoch(struct ticket *ticket, uint64_t epoch, int64_t reservation, enum order_status status)
 {
-    struct record source = {.id = order_id(reservation), .version = 1};
+    struct record source = {.id = order_id(reservation), .version = 1, .epoch = epoch};
     struct record own = {.version = 1};
     struct order order = {.reservation = reservation, .status = status};
     struct event event = {.subject = NULL};
@@ -32,6 +32,11 @@ static enum effect apply(struct ticket *ticket, int64_t reservation, enum order_
         assert_null(event.subject);
     }
     return effect;
+}
+
+static enum effect apply(struct ticket *ticket, int64_t reservation, enum order_status status)
+{
+    return apply_of_epoch(ticket, 0, reservation, status);
 }
 
 static void a_live_order_reserves_and_its_cancellation_frees(void **state)
@@ -85,6 +90,23 @@ static void an_order_of_an_unknown_ticket_is_a_stray(void **state)
     struct ticket ticket = {.title = ""};
     struct event event = {.subject = NULL};
     assert_int_equal(ticket_apply_order(&source, &order, &own, &ticket, &event), EFFECT_STRAY);
+}
+
+/* Orders 4 and 5 were placed after the backup, and are forgotten. */
+static void the_orders_of_a_restored_store_count_anew(void **state)
+{
+    (void)state;
+    struct ticket ticket = {.title = "Concert"};
+    apply(&ticket, 5, ORDER_CREATED);
+    assert_int_equal(apply_of_epoch(&ticket, 1, 3, ORDER_CANCELLED), EFFECT_CHANGED);
+    assert_false(ticket_is_reserved(&ticket));
+    assert_int_equal(apply_of_epoch(&ticket, 1, 2, ORDER_CANCELLED), EFFECT_UNCHANGED);
+    assert_int_equal(apply_of_epoch(&ticket, 0, 6, ORDER_CREATED), EFFECT_UNCHANGED);
+    assert_int_equal(apply_of_epoch(&ticket, 1, 4, ORDER_CREATED), EFFECT_CHANGED);
+    assert_int_equal(apply_of_epoch(&ticket, 0, 5, ORDER_CANCELLED), EFFECT_UNCHANGED);
+    assert_string_equal(ticket.order_id.hex, order_id(4).hex);
+    assert_int_equal(apply_of_epoch(&ticket, 1, 4, ORDER_CANCELLED), EFFECT_CHANGED);
+    assert_false(ticket_is_reserved(&ticket));
 }
 
 enum {
@@ -142,6 +164,7 @@ int main(void)
         cmocka_unit_test(a_cancellation_that_comes_first_wins_over_its_creation),
         cmocka_unit_test(a_later_order_takes_over_before_the_cancellation_has_come),
         cmocka_unit_test(an_order_of_an_unknown_ticket_is_a_stray),
+        cmocka_unit_test(the_orders_of_a_restored_store_count_anew),
         cmocka_unit_test(any_order_of_events_ends_with_the_right_holder),
         cmocka_unit_test(requests_that_ask_for_the_same_have_the_same_digest),
     };
