@@ -16,14 +16,16 @@
 #include "common/events/wish.h"
 
 enum {
-    LOOK_MS = 2000, /* how often to learn what other instances have published, and to save what this one has */
+    LOOK_MS = 2000, /* how often to learn what other instances have published */
 };
 
 struct followed {
     char fact[STORE_FACT_NAME_MAX];
-    uint64_t saved; /* what this process last knew the fact to be; under `saving` */
-    uint64_t found; /* by the newest connection */
-    uint64_t lost;  /* it was known to have that many before; 0: nothing was lost */
+    uint64_t stored; /* the fact, when it was last read or written; under `saving` */
+    uint64_t saved;  /* the most it was since the last comparison; under `saving` */
+    uint64_t before; /* the fact, before the newest connection looked */
+    uint64_t found;  /* by the newest connection */
+    uint64_t lost;   /* it was known to have that many before; 0: nothing was lost */
 };
 
 struct history {
@@ -36,10 +38,11 @@ struct history {
     bool is_started;
 
     pthread_mutex_t saving; /* taken first: one at a time reads and writes the facts */
-    pthread_mutex_t lock;   /* of all below, and of `found` and `lost`; never held during I/O */
+    pthread_mutex_t lock;   /* of all below, and of `before`, `found` and `lost`; never held during I/O */
     pthread_cond_t changed;
     uint64_t changes; /* of the bus's state, and losses */
     bool is_up;
+    bool was_read;    /* the facts, before the newest connection looked */
     bool is_compared; /* this connection was compared with the facts */
     bool is_stopping;
 };
@@ -90,48 +93,46 @@ struct difference {
     bool is_lost;
 };
 
-/* Lost: the fact has more than was found; or this process was told of more, and had not yet saved that. If it had, then
- * another instance has lowered the fact since, and done all that is to be done. */
-static bool differs(const struct history *history, size_t number, const struct followed *known,
+/* Lost: the fact had more than was found, before that was looked for, and was not lowered since; or this process was
+ * told of more, and had not yet saved that. If it had, then another instance has lowered the fact, and done all that is
+ * to be done. Where the fact could not be read before, it counts as it is now, and what others have published since may
+ * pass for lost. */
+static bool differs(const struct history *history, size_t number, const struct followed *known, bool was_read,
                     struct difference *ret_difference, struct error *error)
 {
     int64_t stored = 0;
     if (!store_fact_get(history->config.store, known->fact, &stored, error)) {
         return false;
     }
+    uint64_t before = was_read ? known->before : (uint64_t)stored;
     ret_difference->stored = (uint64_t)stored;
     ret_difference->found = known->found;
-    ret_difference->is_lost = (uint64_t)stored > known->found ||
+    ret_difference->is_lost = (before > known->found && (uint64_t)stored >= before) ||
                               (known->lost > known->found && known->lost > history->followed[number].saved);
     return true;
 }
 
+/* What was found beyond the fact is saved with the next removal: a service that starts writes nothing. */
 static bool note(struct history *history, size_t number, const struct difference *difference, struct error *error)
 {
-    const char *fact = history->followed[number].fact;
-    bool is_replaced = false;
-    if (difference->stored < difference->found) {
-        if (!store_fact_raise(history->config.store, fact, (int64_t)difference->found, error)) {
-            return false;
-        }
-    } else if (difference->stored > difference->found) {
-        /* Not replaced: another instance was faster. */
-        if (!store_fact_replace(history->config.store, fact, (int64_t)difference->stored, (int64_t)difference->found,
-                                &is_replaced, error)) {
-            return false;
-        }
+    struct followed *followed = &history->followed[number];
+    bool is_lower = difference->is_lost && difference->stored > difference->found;
+    bool is_replaced = false; /* not: another instance was faster */
+    if (is_lower && !store_fact_replace(history->config.store, followed->fact, (int64_t)difference->stored,
+                                        (int64_t)difference->found, &is_replaced, error)) {
+        return false;
     }
-    history->followed[number].saved = difference->found;
+    followed->stored = followed->saved = is_lower ? difference->found : difference->stored;
     return true;
 }
 
 /* With `saving` held. */
-static bool compare(struct history *history, const struct followed *known, struct error *error)
+static bool compare(struct history *history, const struct followed *known, bool was_read, struct error *error)
 {
     struct difference differences[BUS_POSITIONS_MAX];
     bool is_lost = false;
     for (size_t i = 0; i < history->count; i++) {
-        if (!differs(history, i, &known[i], &differences[i], error)) {
+        if (!differs(history, i, &known[i], was_read, &differences[i], error)) {
             return false;
         }
         is_lost = is_lost || differences[i].is_lost;
@@ -170,6 +171,7 @@ static bool compare_if_due(struct history *history, struct error *error)
     struct followed known[BUS_POSITIONS_MAX];
     pthread_mutex_lock(&history->lock);
     uint64_t changes = history->changes;
+    bool was_read = history->was_read;
     bool is_due = (history->is_up && !history->is_compared) || is_anything_lost(history);
     for (size_t i = 0; i < history->count; i++) {
         known[i] = history->followed[i];
@@ -178,7 +180,7 @@ static bool compare_if_due(struct history *history, struct error *error)
     if (!is_due) {
         return true;
     }
-    if (!compare(history, known, error)) {
+    if (!compare(history, known, was_read, error)) {
         return false;
     }
     pthread_mutex_lock(&history->lock);
@@ -201,13 +203,14 @@ static bool save(struct history *history, struct bus *bus, struct error *error)
     for (size_t i = 0; i < history->count; i++) {
         struct followed *followed = &history->followed[i];
         uint64_t position = bus_position(bus, history->positions[i].subject);
-        if (position <= followed->saved) {
+        if (position <= followed->stored) {
             continue;
         }
         if (!store_fact_raise(history->config.store, followed->fact, (int64_t)position, error)) {
             return false;
         }
-        followed->saved = position;
+        followed->stored = position;
+        followed->saved = position > followed->saved ? position : followed->saved;
     }
     return true;
 }
@@ -220,21 +223,43 @@ bool history_save(struct history *history, struct bus *bus, struct error *error)
     return done;
 }
 
-bool history_learn(struct history *history, struct bus *bus, struct error *error)
+/* With `saving` held. */
+static bool learn(struct history *history, struct bus *bus, struct error *error)
 {
     bool done = true;
-    pthread_mutex_lock(&history->saving);
     for (size_t i = 0; i < history->count && done; i++) {
         struct followed *followed = &history->followed[i];
         int64_t stored = 0;
         done = store_fact_get(history->config.store, followed->fact, &stored, error);
-        if (done && (uint64_t)stored > followed->saved) {
-            followed->saved = (uint64_t)stored;
-            bus_expect(bus, history->positions[i].subject, (uint64_t)stored);
+        if (done) {
+            followed->stored = (uint64_t)stored;
+            followed->saved = followed->stored > followed->saved ? followed->stored : followed->saved;
+            bus_expect(bus, history->positions[i].subject, followed->stored);
         }
     }
+    return done;
+}
+
+bool history_look(struct history *history, struct bus *bus, struct error *error)
+{
+    pthread_mutex_lock(&history->saving);
+    bool done = compare_if_due(history, error) && learn(history, bus, error);
     pthread_mutex_unlock(&history->saving);
     return done;
+}
+
+void history_will_look(struct history *history, struct bus *bus)
+{
+    struct error error = ERROR_INIT;
+    pthread_mutex_lock(&history->saving);
+    bool was_read = learn(history, bus, &error);
+    pthread_mutex_lock(&history->lock);
+    history->was_read = was_read;
+    for (size_t i = 0; i < history->count; i++) {
+        history->followed[i].before = history->followed[i].stored;
+    }
+    pthread_mutex_unlock(&history->lock);
+    pthread_mutex_unlock(&history->saving);
 }
 
 /* ---- the thread ---- */
@@ -248,9 +273,9 @@ static bool is_to_compare(const struct history *history)
 static bool look(struct history *history)
 {
     struct error error = ERROR_INIT;
-    bool done = history_save(history, history->bus, &error) && history_learn(history, history->bus, &error);
+    bool done = history_look(history, history->bus, &error);
     if (!done) {
-        log_warning("The positions on the event bus cannot be kept: %s, retrying in %d ms", error.message, LOOK_MS);
+        log_warning("How far the event bus had come cannot be read: %s, retrying in %d ms", error.message, LOOK_MS);
     }
     return done;
 }
@@ -319,7 +344,7 @@ static bool follow(struct history *history, const struct subject *subject, struc
     if (!store_fact_get(history->config.store, followed->fact, &stored, error)) {
         return error_prefix(error, "reading how far the event bus had come");
     }
-    position->sequence = followed->saved = (uint64_t)stored;
+    position->sequence = followed->stored = followed->saved = (uint64_t)stored;
     return true;
 }
 

@@ -9,7 +9,8 @@
  * present state of everything (see wish.h and republish.h), from which every replica is right again.
  *
  * Each new connection is compared with the facts before anything is published by it, so that new events do not hide
- * what is missing. A loss is noted in this order: the wish to publish everything, then the lower position. A crash
+ * what is missing: with the facts as they were before it looked, since other instances publish and raise them all the
+ * time. A loss is noted in this order: the wish to publish everything, then the lower position. A crash
  * between the two means that the loss is noted again. Of several instances the first one notes it; the others find the
  * position lowered already. An instance may still raise it to what was true before the loss: then the next connection
  * finds a loss that is none, and everything is published once more, which harms nobody. */
@@ -43,14 +44,16 @@ void history_start(struct history *history, struct bus *bus);
 /* Ends the thread: what it has not saved yet is still in the outbox. */
 void history_stop(struct history *history);
 
-/* From bus_config's callbacks of the same names; never block. */
+/* From bus_config's callbacks of the same names. Reads the facts; blocks. */
+void history_will_look(struct history *history, struct bus *bus);
+/* These never block. */
 void history_state_changed(struct history *history, struct bus *bus, enum bus_state state);
 void history_lost(struct history *history, const char *subject, uint64_t expected, uint64_t found);
 
-/* Makes durable what the bus has confirmed, or that it has lost history; and compares a new connection with the facts.
- * Blocks. Any thread. */
+/* Compares a new connection with the facts, and makes durable what the bus has confirmed. Blocks. Any thread. */
 bool history_save(struct history *history, struct bus *bus, struct error *error) MUST_CHECK;
-/* Learns what other instances have published. Blocks. Any thread. */
-bool history_learn(struct history *history, struct bus *bus, struct error *error) MUST_CHECK;
+/* Compares a new connection with the facts, and learns what other instances have published; writes only if something
+ * was lost. Blocks. Any thread. */
+bool history_look(struct history *history, struct bus *bus, struct error *error) MUST_CHECK;
 
 #endif

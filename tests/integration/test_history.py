@@ -333,6 +333,25 @@ def test_republish_waits_for_a_bus_that_is_away(system: System) -> None:
     assert "republished 1 ticket in " in path.read_text()
 
 
+def test_republish_begins_anew_when_the_bus_loses_what_it_was_given(system: System) -> None:
+    use(system, MemoryBroker(system.folder))
+    market = Market(system)
+    seller = market.user()
+    tickets = {market.list_ticket(seller)["id"] for _ in range(40)}
+    for instance in market.tickets + market.orders:
+        instance.stop()
+    running = subprocess.Popen(
+        [*market.tickets[0].command, "--republish", "--rate", "20"], env=market.tickets[0].env,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )
+    wait_until(lambda: system.broker.last_sequence("ticket:snapshot") >= 10, "it is in the middle of it")
+    restart_memory(system)
+    output, complaints = running.communicate(timeout=PATIENCE)
+    assert running.returncode == 0 and output.startswith("republished 40 tickets in ")
+    assert "the event bus has lost what was published: beginning anew" in complaints
+    assert {message["data"]["id"] for message in market.messages("ticket:snapshot")} == tickets
+
+
 @pytest.mark.parametrize(
     "arguments, complaint",
     [

@@ -35,6 +35,7 @@ static struct {
     uint64_t expected;         /* of ticket:created, by bus_expect */
     int64_t now;
     bool may_publish;
+    bool is_unreadable; /* the store */
 } world;
 
 /* ---- the store and the bus that are made here ---- */
@@ -64,8 +65,11 @@ static bool change(const char *name, int64_t value, struct error *error)
     return true;
 }
 
-bool store_fact_get(struct store *store UNUSED, const char *name, int64_t *ret_value, struct error *error UNUSED)
+bool store_fact_get(struct store *store UNUSED, const char *name, int64_t *ret_value, struct error *error)
 {
+    if (world.is_unreadable) {
+        return error_set(error, ERROR_UNAVAILABLE, "it is away on purpose");
+    }
     *ret_value = *fact(name);
     return true;
 }
@@ -95,7 +99,7 @@ uint64_t bus_position(struct bus *bus UNUSED, const char *subject)
 
 void bus_expect(struct bus *bus UNUSED, const char *subject, uint64_t sequence)
 {
-    if (text_equal(subject, "ticket:created")) {
+    if (text_equal(subject, "ticket:created") && sequence > world.expected) {
         world.expected = sequence;
     }
 }
@@ -265,9 +269,10 @@ static void save(struct history *history)
 /* The connection ends, and the next one finds this; the bus tells of what is less than what it knew. */
 static void reconnect(struct history *history, uint64_t created, uint64_t updated)
 {
-    uint64_t before = world.created > world.expected ? world.created : world.expected;
     history_state_changed(history, NULL, BUS_CONNECTING);
     assert_false(world.may_publish);
+    history_will_look(history, NULL);
+    uint64_t before = world.created > world.expected ? world.created : world.expected;
     world.created = created;
     world.updated = updated;
     world.expected = 0;
@@ -291,13 +296,14 @@ static void follows_what_it_publishes_but_not_snapshots(void **state UNUSED)
     history_free(&history);
 }
 
-static void a_new_bus_has_lost_nothing(void **state UNUSED)
+static void a_bus_with_more_than_is_known_has_lost_nothing(void **state UNUSED)
 {
+    struct error error = ERROR_INIT;
     struct history *history = open_history();
-    reconnect(history, 0, 0);
-    save(history);
+    reconnect(history, 3, 0);
+    assert_true(history_look(history, NULL, &error));
     assert_true(world.may_publish);
-    assert_int_equal(pending(), 0);
+    assert_string_equal(world.changes, ""); /* who only starts writes nothing */
     world.created = 5;
     save(history);
     assert_int_equal(*fact("position/ticket:created"), 5);
@@ -411,11 +417,63 @@ static void learns_what_others_have_published(void **state UNUSED)
     reconnect(history, 0, 0);
     save(history);
     *fact("position/ticket:created") = 50;
-    assert_true(history_learn(history, NULL, &error));
+    assert_true(history_look(history, NULL, &error));
     assert_int_equal(world.expected, 50);
     reconnect(history, 0, 0);
     save(history);
     assert_int_equal(pending(), NOW);
+    history_free(&history);
+}
+
+static void what_others_publish_after_the_look_is_not_lost(void **state UNUSED)
+{
+    *fact("position/ticket:created") = 10;
+    struct history *history = open_history();
+    reconnect(history, 10, 0);
+    *fact("position/ticket:created") = 15;
+    save(history);
+    assert_true(world.may_publish);
+    assert_int_equal(pending(), 0);
+    assert_int_equal(*fact("position/ticket:created"), 15);
+    world.created = 16;
+    save(history);
+    assert_int_equal(*fact("position/ticket:created"), 16);
+    history_free(&history);
+}
+
+static void what_others_publish_while_the_store_is_away_may_pass_for_lost(void **state UNUSED)
+{
+    *fact("position/ticket:created") = 10;
+    struct history *history = open_history();
+    world.is_unreadable = true;
+    reconnect(history, 10, 0);
+    world.is_unreadable = false;
+    *fact("position/ticket:created") = 15;
+    save(history);
+    assert_int_equal(pending(), NOW);
+    reconnect(history, 10, 0);
+    save(history);
+    assert_int_equal(pending(), NOW);
+    history_free(&history);
+}
+
+/* Another instance raised it to what was true before a loss, and then noted the loss. */
+static void raises_a_position_that_was_lowered_after_it_was_learned(void **state UNUSED)
+{
+    struct error error = ERROR_INIT;
+    struct history *history = open_history();
+    reconnect(history, 5, 0);
+    save(history);
+    *fact("position/ticket:created") = 120;
+    assert_true(history_look(history, NULL, &error));
+    *fact("position/ticket:created") = 5;
+    assert_true(history_look(history, NULL, &error));
+    world.created = 9;
+    save(history);
+    assert_int_equal(*fact("position/ticket:created"), 9);
+    reconnect(history, 9, 0); /* less than was learned, but that was dealt with */
+    save(history);
+    assert_int_equal(pending(), 0);
     history_free(&history);
 }
 
@@ -511,13 +569,16 @@ int main(void)
         TEST(who_sleeps_too_long_loses_the_lease_and_does_not_take_it_from_the_next),
         TEST(a_lease_of_a_far_future_was_taken_by_a_wrong_clock),
         TEST(follows_what_it_publishes_but_not_snapshots),
-        TEST(a_new_bus_has_lost_nothing),
+        TEST(a_bus_with_more_than_is_known_has_lost_nothing),
         TEST(less_than_the_facts_is_lost_history_and_the_wish_comes_first),
         TEST(a_crash_while_a_loss_is_noted_means_that_it_is_noted_again),
         TEST(what_was_confirmed_and_not_saved_yet_is_lost_too),
         TEST(of_two_instances_the_first_notes_the_loss),
         TEST(a_late_raise_means_one_more_wish_and_no_more),
         TEST(learns_what_others_have_published),
+        TEST(what_others_publish_after_the_look_is_not_lost),
+        TEST(what_others_publish_while_the_store_is_away_may_pass_for_lost),
+        TEST(raises_a_position_that_was_lowered_after_it_was_learned),
         TEST(nothing_is_published_on_a_connection_that_was_replaced_while_it_was_compared),
         TEST(every_restore_gives_a_later_epoch_whatever_the_backup_knows),
         TEST(a_restore_that_fails_can_be_repeated),
