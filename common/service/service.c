@@ -65,23 +65,30 @@ static bool answer_command_line(int argc, char **argv, const struct service_defi
     return true;
 }
 
-/* A server that is away is waited for, as it is when it goes away later: false without an error if a signal came first.
- * What is wrong with a file, with the URI or with the format does not pass by itself. */
-static bool start_store(struct service *service, struct signals *signals, struct error *error)
+static bool start_store(struct service *service, struct error *error)
 {
     struct store_config config = {
         .uri = service->settings.store_uri,
         .collections = service->definition->collections,
         .readers = STORE_READERS,
     };
+    return store_open(&config, &service->store, error);
+}
+
+/* A part of the start that needs the store. A server that is away is waited for, as it is when it goes away later:
+ * false without an error if a signal came first. What is wrong with a file, with the URI or with the format does not
+ * pass by itself. */
+static bool start_with_store(struct service *service, struct signals *signals,
+                             bool (*start_part)(struct service *service, struct error *error), struct error *error)
+{
     struct error told = ERROR_INIT;
     int64_t pause_ms = STORE_RETRY_MIN_MS;
     for (;;) {
         struct error problem = ERROR_INIT;
-        if (store_open(&config, &service->store, &problem)) {
+        if (start_part(service, &problem)) {
             return true;
         }
-        if (problem.code != ERROR_UNAVAILABLE || !store_is_remote(config.uri)) {
+        if (problem.code != ERROR_UNAVAILABLE || !store_is_remote(service->settings.store_uri)) {
             return error_set(error, problem.code, "%s", problem.message);
         }
         if (!text_equal(told.message, problem.message)) {
@@ -156,9 +163,9 @@ static bool start_http(struct service *service, struct route *routes, struct err
 static bool start(struct service *service, struct signals *signals, struct route *routes, struct error *error)
 {
     service->ids = id_source_new(NULL);
-    return start_store(service, signals, error) && start_auth(service, error) &&
+    return start_with_store(service, signals, start_store, error) && start_auth(service, error) &&
            (service->definition->start == NULL || service->definition->start(service, &service->state, error)) &&
-           start_events(service, error) && start_http(service, routes, error);
+           start_with_store(service, signals, start_events, error) && start_http(service, routes, error);
 }
 
 static void *end_at_deadline(void *unused UNUSED)

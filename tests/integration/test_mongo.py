@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
 import time
 from pathlib import Path
 from typing import Iterator
@@ -10,7 +13,7 @@ from typing import Iterator
 import pytest
 
 from engines import MongoServer
-from harness import PATIENCE, System, wait_until
+from harness import PATIENCE, System, free_port, wait_until
 
 TICKET = {"title": "Concert", "price": 20}
 # What is promised is 3 s; a busy machine adds to it.
@@ -46,6 +49,57 @@ def test_a_store_that_is_away_at_the_start_is_waited_for(system: System, mongo: 
     mongo.start()
     patient.wait_ready()
     assert len(patient.wait_log("the store is away.*refused")) == 1
+
+
+class Trap:
+    """Stands before a server, and passes everything on until somebody sends `word`; from then on, all is silent."""
+
+    def __init__(self, port: int, word: bytes):
+        self.word, self.target = word, port
+        self.passing = threading.Event()
+        self.passing.set()
+        self.sprung = threading.Event()
+        self.listener = socket.create_server(("127.0.0.1", free_port()))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self.listener.accept()
+                server = socket.create_connection(("127.0.0.1", self.target))
+                for source, sink in ((client, server), (server, client)):
+                    threading.Thread(target=self.pump, args=(source, sink), daemon=True).start()
+
+    def pump(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if self.word in data and not self.sprung.is_set():
+                    self.passing.clear()
+                    self.sprung.set()
+                self.passing.wait(PATIENCE)
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self.passing.set()
+        self.listener.close()
+
+
+def test_a_store_that_goes_away_in_the_middle_of_the_start_is_waited_for(system: System, mongo: MongoServer) -> None:
+    # The first fact that a service reads, when it has opened its store.
+    trap = Trap(mongo.port, b"\x02_id\x00\x06\x00\x00\x00epoch\x00")
+    tickets = system.service("tickets", start=False, STORE_URI=mongo.uri("tickets", port=trap.port))
+    try:
+        tickets.start(wait=False)
+        wait_until(trap.sprung.is_set, "tickets asks for the epoch")
+        tickets.wait_log("the store is away, trying again until it answers: reading the store's epoch")
+        assert tickets.running
+        trap.passing.set()
+        tickets.wait_ready()
+    finally:
+        tickets.stop()
+        trap.close()
 
 
 def test_a_frozen_store_gives_503_in_time_and_all_heals(system: System, mongo: MongoServer) -> None:
