@@ -114,6 +114,8 @@ bool jetstream_subscribe(void *pointer, const struct bus_desired *desired, struc
         made->handle = NULL;
         return jetstream_fail(error, status, "cannot subscribe");
     }
+    /* So that the server knows of it when it counts as made. If it does not answer, the pings will tell. */
+    (void)natsConnection_FlushTimeout(connection->nats, JETSTREAM_LOOK_MS);
     return true;
 }
 
