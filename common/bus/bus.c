@@ -153,6 +153,7 @@ bool bus_open_with(const struct bus_driver *driver, const struct bus_uri *uri, c
     text_copy_cut(bus->client_id, sizeof(bus->client_id), config->client_id);
     bus->publish_limit = config->publish_limit;
     bus->state_changed = config->state_changed;
+    bus->will_look = config->will_look;
     bus->history_lost = config->history_lost;
     bus->context = config->context;
     bus->subjects = config->subjects;

@@ -34,6 +34,7 @@ struct bus {
     char client_id[BUS_NAME_MAX];
     size_t publish_limit;
     void (*state_changed)(struct bus *bus, enum bus_state state, void *context);
+    void (*will_look)(struct bus *bus, void *context);
     void (*history_lost)(struct bus *bus, const char *subject, uint64_t expected, uint64_t found, void *context);
     void *context;
     const char *const *subjects;
@@ -52,7 +53,7 @@ struct bus {
     size_t host_index;                               /* of the host to try next */
     size_t abandoned;                                /* links whose thread hangs */
     size_t in_flight;                                /* publications accepted whose `confirmed` has not returned */
-    size_t receiving;                                /* receive functions, and history_lost, at work */
+    size_t receiving;                                /* receive functions, will_look and history_lost, at work */
     struct bus_complaint complaints[BUS_COMPLAINTS]; /* the latest */
     struct bus_desired *desired[BUS_SUBSCRIPTIONS_MAX];
     size_t desired_count;
@@ -133,7 +134,9 @@ bool bus_link_enqueue(struct bus_link *link, struct bus_item *item);
 /* Ends the link for everybody else: fails what is in flight. Without the mutex. */
 void bus_link_end(struct bus_link *link);
 
-/* position.c. What is known when a new link begins to look. */
+/* position.c. Lets others tell what they know, before a new link begins to look; on the link's thread. */
+void bus_will_look(struct bus_link *link);
+/* What is known when a new link begins to look. */
 void bus_copy_positions(struct bus *bus, struct bus_position ret_positions[static BUS_POSITIONS_MAX]);
 /* On the link's thread: makes what it found the positions, and reports what is missing. Without the mutex. */
 void bus_settle_positions(struct bus_link *link, const struct bus_position *expected, const struct bus_position *found);

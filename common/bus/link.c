@@ -307,6 +307,7 @@ static bool find_positions(struct bus_link *link)
     if (bus->position_count == 0) {
         return true;
     }
+    bus_will_look(link);
     bus_copy_positions(bus, expected);
     memcpy(found, expected, sizeof(found));
     set_busy(link);

@@ -55,6 +55,27 @@ void bus_position_raise(struct bus *bus, const char *subject, uint64_t sequence)
     }
 }
 
+static void end_callback(struct bus *bus)
+{
+    pthread_mutex_lock(&bus->mutex);
+    bus->receiving--;
+    pthread_cond_broadcast(&bus->idle);
+    pthread_mutex_unlock(&bus->mutex);
+}
+
+void bus_will_look(struct bus_link *link)
+{
+    struct bus *bus = link->bus;
+    pthread_mutex_lock(&bus->mutex);
+    bool wanted = bus->will_look && link->phase != BUS_LINK_ENDED && !bus->receiving_stopped;
+    bus->receiving += wanted ? 1 : 0;
+    pthread_mutex_unlock(&bus->mutex);
+    if (wanted) {
+        bus->will_look(bus, bus->context);
+        end_callback(bus);
+    }
+}
+
 /* False if nobody waits for this link any more: then nothing is changed, and nobody may be told. Otherwise the caller
  * counts as a callback at work. */
 static bool set_positions(struct bus_link *link, const struct bus_position *found)
@@ -106,8 +127,5 @@ void bus_settle_positions(struct bus_link *link, const struct bus_position *expe
             tell(bus, &expected[i], &found[i]);
         }
     }
-    pthread_mutex_lock(&bus->mutex);
-    bus->receiving--;
-    pthread_cond_broadcast(&bus->idle);
-    pthread_mutex_unlock(&bus->mutex);
+    end_callback(bus);
 }

@@ -45,6 +45,12 @@ static void on_state_changed(struct bus *bus, enum bus_state state, void *contex
     }
 }
 
+static void on_will_look(struct bus *bus, void *context)
+{
+    struct events *events = context;
+    history_will_look(events->history, bus);
+}
+
 static void on_history_lost(struct bus *bus UNUSED, const char *subject, uint64_t expected, uint64_t found,
                             void *context)
 {
@@ -90,6 +96,7 @@ static bool open_bus(struct events *events, struct error *error)
         .publish_limit = PUBLISH_LIMIT,
         .state_changed = on_state_changed,
         .subjects = catalogue_bus_subjects,
+        .will_look = on_will_look,
         .history_lost = on_history_lost,
         .context = events,
     };

@@ -47,6 +47,13 @@ static void history_lost(struct bus *bus, const char *subject, uint64_t expected
     tell(text);
 }
 
+static void will_look(struct bus *bus, void *context)
+{
+    (void)bus_position(bus, "one"); /* no mutex is held */
+    bus_expect(bus, "one", *(const uint64_t *)context);
+    tell("look;");
+}
+
 static struct bus *open_at(uint64_t one, uint64_t two)
 {
     const struct bus_position positions[] = {{.subject = "one", .sequence = one}, {.subject = "two", .sequence = two}};
@@ -177,6 +184,29 @@ static void what_another_process_knows_counts_for_the_next_connection(void **sta
     close_and_expect(&bus, "up;connecting;lost one 8 6 now 6;up;connecting;up;closed;");
 }
 
+static void whoever_knows_more_tells_before_each_connection_looks(void **state UNUSED)
+{
+    uint64_t known = 8;
+    const struct bus_position positions[] = {{.subject = "one"}};
+    const struct bus_config config = {
+        .client_id = "position",
+        .publish_limit = PUBLICATIONS_MAX,
+        .state_changed = state_changed,
+        .positions = positions,
+        .position_count = ARRAY_LENGTH(positions),
+        .will_look = will_look,
+        .history_lost = history_lost,
+        .context = &known,
+    };
+    find(8, 0);
+    struct bus *bus = fake_open_as(&config);
+    assert_true(bus_wait_up(bus, WAIT_MS));
+    assert_int_equal(fake.asked[0].sequence, 8);
+    find(6, 0);
+    fake_lose_connection(bus);
+    close_and_expect(&bus, "look;up;connecting;look;lost one 8 6 now 6;up;closed;");
+}
+
 /* ---- publishing ---- */
 
 static void confirmed_publishes_raise_the_position(void **state UNUSED)
@@ -247,6 +277,7 @@ int main(void)
         position_test(a_connection_that_cannot_tell_is_no_good),
         position_test(gives_up_a_driver_that_hangs_while_it_looks),
         position_test(what_another_process_knows_counts_for_the_next_connection),
+        position_test(whoever_knows_more_tells_before_each_connection_looks),
         position_test(confirmed_publishes_raise_the_position),
         position_test(a_confirmation_of_an_older_connection_raises_nothing),
         position_test(follows_only_subjects_and_not_too_many),
