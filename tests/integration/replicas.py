@@ -10,7 +10,7 @@ from typing import Any
 from harness import wait_until
 
 # What a replica does not have, or has of its own.
-NOT_COPIED = {"writer", "claim", "changed", "epoch", "reservation", "request"}
+NOT_COPIED = {"writer", "claim", "changed", "epoch", "reservation", "reservationEpoch", "request"}
 
 
 def records(store: Path, collection: str = "tickets") -> dict[str, dict[str, Any]]:
