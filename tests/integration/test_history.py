@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
 from datetime import datetime
 from pathlib import Path
 
@@ -197,6 +198,30 @@ def test_a_bus_that_kept_everything_is_not_published_to_again(system: System) ->
     wait_whole(market)
     assert not any("lost history" in instance.log() for instance in market.tickets + market.orders)
     assert not any("republish.wanted" in facts(store(system, service)) for service in ("tickets", "orders"))
+
+
+def test_what_others_publish_while_an_instance_connects_is_not_lost(system: System) -> None:
+    market = Market(system, 2)
+    seller = market.user()
+    is_over = threading.Event()
+
+    def list_tickets() -> None:
+        while not is_over.is_set():
+            market.list_ticket(seller, at=market.tickets[1])
+
+    lists = [threading.Thread(target=list_tickets) for _ in range(4)]
+    for thread in lists:
+        thread.start()
+    try:
+        for _ in range(4):
+            market.tickets[0].kill()
+            market.tickets[0].start()
+    finally:
+        is_over.set()
+        for thread in lists:
+            thread.join()
+    assert not any("lost history" in instance.log() for instance in market.tickets)
+    assert "republish.wanted" not in facts(store(system, "tickets"))
 
 
 def test_an_instance_that_dies_while_it_publishes_everything_again_is_replaced(system: System) -> None:
