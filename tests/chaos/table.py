@@ -13,11 +13,13 @@ from world import WITH_BUS, World
 
 KIB_A_MIB = 1024
 LOG_WORDS = {
-    "received": "Message received: ",
-    "redelivered": ", redelivered)",
+    "events received": "Message received: ",
+    "of these redelivered": ", redelivered)",
     "doubles, not applied again": "Already applied: ",
-    "held at a gap": " is held: ",
+    "events held at a gap": " is held: ",
+    "owners asked": "Asked for ",
     "connections to the bus lost": "the connection to NATS is lost",
+    "histories taken for lost": "the event bus has lost history",
 }
 
 
@@ -47,8 +49,7 @@ def table(world: World, journal: Journal, faults: Faults, injector: Injector, ev
     jumps = sum(line.is_snapshot for line in evidence.applied)
     rows.append(("applied to replicas", f"{len(evidence.applied)}, {jumps} of them snapshots"))
     rows.append(("effects", f"{len(evidence.changed)}"))
-    rows += [(f"events {name}" if name != "connections to the bus lost" else name, str(count))
-             for name, count in count_words(world).items()]
+    rows += [(f"in the logs: {name}", str(count)) for name, count in count_words(world).items()]
     doubles = [each for each in injector.done if not each.is_garbage]
     rows.append(("injected", f"{len(doubles)} events, {len(injector.done) - len(doubles)} pieces of garbage; "
                              f"{len(evidence.letters)} dead letters"))

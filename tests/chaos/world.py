@@ -85,7 +85,14 @@ class World:
         for service in SERVICES:
             for number in range(1, INSTANCES + 1):
                 self._start(self._add_service(service, f"{service}-{number}"))
-        wait_until(self.is_ready, "all services are ready")
+        wait_until(self._has_started, "all services are ready")
+
+    def _has_started(self) -> bool:
+        """Nothing has been done to anybody yet: who ends now will not be ready later."""
+        for target in self.targets.values():
+            if not target.process.running:
+                raise AssertionError(f"{target.name} cannot be started: {last_lines(target.process)}")
+        return self.is_ready()
 
     def ports(self, service: str) -> list[int]:
         return [target.port for target in self.targets.values() if target.group == service]
