@@ -54,7 +54,7 @@ def test_a_program_runs_on_the_engine_that_is_named_behind_it(programs: list[Pat
     assert "TEST   contract/store [mongo, stan]" in said
     assert "failed: contract/store [sqlite, stan]\n1 passed, 1 failed" in said
     assert status == 1
-    status, said = run([programs[0], *map(Path, runs)], "mongo")
+    status, said = run([programs[0], *map(Path, runs)], "contract/store [mongo")
     assert (status, said.splitlines()[-1]) == (0, "1 passed, 0 failed")
 
 
@@ -80,6 +80,16 @@ def test_a_word_that_selects_nothing_is_refused_with_names_that_there_are(progra
 def test_a_word_that_selects_something_is_accepted_without_a_word_or_a_run(programs: list[Path]) -> None:
     for only in ("unit", "contract/bus", "integration", "integration/test_auth", "test_auth"):
         assert run([Path("unit/not_built"), *programs], only, "--check") == (0, "")
+
+
+def test_chaos_is_selected_by_its_pair_of_engines(programs: list[Path]) -> None:
+    pairs = ("--chaos", "sqlite,stan", "--chaos", "mongo,stan")
+    assert run(programs, "chaos [mongo, stan]", "--check", *pairs) == (0, "")
+    assert run(programs, "chaos [mongo, jetstream]", "--check", *pairs)[0] == 1
+    assert run(programs, "chaos [mongo, stan]", "--check", "--sanitizer", "thread", *pairs)[0] == 1
+    status, said = run(programs, "chaos/checker", *pairs)
+    assert (status, said.splitlines()[-1]) == (0, "1 passed, 0 failed")
+    assert [line.split()[1] for line in said.splitlines() if line.startswith("  TEST")] == ["chaos/checker"]
 
 
 def test_there_are_no_integration_tests_with_the_thread_sanitizer(programs: list[Path]) -> None:
