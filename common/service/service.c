@@ -71,6 +71,7 @@ static bool start_store(struct service *service, struct error *error)
         .uri = service->settings.store_uri,
         .collections = service->definition->collections,
         .readers = STORE_READERS,
+        .threads = (size_t)(service->settings.workers + service->settings.event_workers),
     };
     return store_open(&config, &service->store, error);
 }

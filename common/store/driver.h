@@ -115,6 +115,7 @@ struct store_setup {
     const struct store_collection *collections;
     size_t collection_count;
     size_t readers;
+    size_t threads;
     const struct clock *clock;
 };
 

@@ -86,6 +86,7 @@ bool store_open(const struct store_config *config, struct store **ret_store, str
         .collections = store->collections,
         .collection_count = store->collection_count,
         .readers = config->readers,
+        .threads = config->threads,
         .clock = config->clock,
     };
     if (!store->driver->open(&setup, &store->state, error)) {

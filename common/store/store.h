@@ -43,7 +43,8 @@ struct store_config {
     const char *uri; /* sqlite:path, or mongodb://[user:password@]host[:port][,…]/database[?options] */
     const struct collection *const *collections; /* NULL-terminated; borrowed for the life of the store */
     size_t readers;                              /* connections for reads, 1 to 64 */
-    const struct clock *clock;                   /* NULL: the system's */
+    size_t threads;            /* that use it at once, so that none waits for a connection; 0: not known */
+    const struct clock *clock; /* NULL: the system's */
 };
 
 /* Opens, creates what is missing, and migrates: new fields and indexes are added (in records that are there already a

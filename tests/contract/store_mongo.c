@@ -145,6 +145,49 @@ static void a_store_that_is_frozen_says_so_and_heals(void **state UNUSED)
     store_close(&store);
 }
 
+enum {
+    THREADS = 150, /* more than have a client of their own unless the store is told of them */
+};
+
+struct reader {
+    struct store *store;
+    bool done;
+    struct error error;
+};
+
+static void *read_once(void *context)
+{
+    struct reader *reader = context;
+    struct record head = RECORD_INIT;
+    struct id id = fixture_id(1);
+    reader->done = store_get(reader->store, &items, &id, &head, NULL, &reader->error);
+    return NULL;
+}
+
+/* A frozen server keeps all clients in use for longer than anybody waits for one. */
+static void no_thread_waits_for_another_ones_client(void **state UNUSED)
+{
+    CLEANUP(free_pointer) char *uri = uri_of(mongo_server_port(server), "threads");
+    struct store_config config = {.uri = uri, .collections = fixture_collections, .readers = 1, .threads = THREADS};
+    struct store *store = NULL;
+    struct error error = ERROR_INIT;
+    assert_true(store_open(&config, &store, &error));
+    mongo_server_freeze(server);
+    struct reader readers[THREADS];
+    pthread_t threads[THREADS];
+    for (size_t i = 0; i < THREADS; i++) {
+        readers[i] = (struct reader){.store = store, .error = ERROR_INIT};
+        assert_int_equal(pthread_create(&threads[i], NULL, read_once, &readers[i]), 0);
+    }
+    for (size_t i = 0; i < THREADS; i++) {
+        pthread_join(threads[i], NULL);
+        assert_false(readers[i].done);
+        assert_null(strstr(readers[i].error.message, "came free"));
+    }
+    mongo_server_thaw(server);
+    store_close(&store);
+}
+
 static void opening_a_store_that_is_away_says_where_and_why(void **state UNUSED)
 {
     CLEANUP(free_pointer) char *uri = xasprintf("mongodb://somebody:password@127.0.0.1:1/tickets");
@@ -550,6 +593,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_store_that_is_away_says_so_and_heals),
         cmocka_unit_test(a_store_that_is_frozen_says_so_and_heals),
+        cmocka_unit_test(no_thread_waits_for_another_ones_client),
         cmocka_unit_test(opening_a_store_that_is_away_says_where_and_why),
         cmocka_unit_test(what_was_answered_outlives_a_kill_of_the_server),
         cmocka_unit_test(a_write_whose_answer_is_lost_is_done_once),

@@ -84,6 +84,10 @@ static bool open_store(const struct store_setup *setup, void **ret_state, struct
     }
     mongoc_uri_t *given = mongoc_uri_new(setup->uri);
     bool patient = !mongoc_uri_has_option(given, MONGOC_URI_SOCKETTIMEOUTMS);
+    size_t clients = setup->threads + MONGO_POOL_SPARE;
+    if (clients > MONGO_POOL_MAX && !mongoc_uri_has_option(given, MONGOC_URI_MAXPOOLSIZE)) {
+        mongoc_uri_set_option_as_int32(uri, MONGOC_URI_MAXPOOLSIZE, (int32_t)clients);
+    }
     mongoc_uri_destroy(given);
     struct mongo_store *store = new_store(setup, uri);
     bool opened = prepare(store, uri, patient, error) && open_pool(store, uri, error);

@@ -22,7 +22,8 @@ enum {
     MONGO_CODE_DUPLICATE_KEY = 11000,
     /* A store that is away or frozen is told within 3 s: these are what adds up. The URI may say otherwise, but for
      * the last two. */
-    MONGO_POOL_MAX = 100,     /* clients, made as they are needed: workers, event workers, relay, some spare */
+    MONGO_POOL_MAX = 100,     /* clients, made as they are needed; more, if as many threads ask */
+    MONGO_POOL_SPARE = 20,    /* clients for others than these: the relay, looks at the store, questions */
     MONGO_POOL_WAIT_MS = 300, /* for a client */
     MONGO_SELECT_MS = 700,    /* for a server that can take it */
     MONGO_CONNECT_MS = 700,   /* for a connection and its handshake */
