@@ -330,6 +330,65 @@ static void a_stream_that_somebody_deletes_is_made_again(void **state UNUSED)
     publisher_free(&publisher);
 }
 
+static void count_lost(struct bus *bus UNUSED, const char *subject UNUSED, uint64_t expected, uint64_t found UNUSED,
+                       void *context)
+{
+    atomic_uint *lost = context;
+    assert_int_equal(expected, 5);
+    atomic_fetch_add(lost, 1);
+}
+
+static bool is_lost(void *context)
+{
+    return atomic_load((atomic_uint *)context) > 0;
+}
+
+/* By one who only publishes: it has no consumer whose end it would notice. */
+static void notices_that_its_stream_was_made_anew(bool others_make_it, const char *stream, const char *subject)
+{
+    struct bus_position position = {.sequence = 0};
+    atomic_uint lost = 0;
+    char request[64];
+    text_copy_cut(position.subject, sizeof(position.subject), subject);
+    struct bus_config config = {.uri = stream_uri(stream, ""),
+                                .client_id = "anew",
+                                .publish_limit = 10,
+                                .positions = &position,
+                                .position_count = 1,
+                                .history_lost = count_lost,
+                                .context = &lost};
+    struct bus *bus = NULL;
+    struct error error = ERROR_INIT;
+    assert_true(bus_open(&config, &bus, &error));
+    assert_true(bus_wait_up(bus, WAIT_MS));
+    for (int i = 0; i < 5; i++) {
+        assert_true(bus_publish_wait(bus, subject, NULL, "1", 1, WAIT_MS, &error));
+    }
+    snprintf(request, sizeof(request), "STREAM.DELETE.%s", stream);
+    expect_done(request, "");
+    if (others_make_it) {
+        struct bus *other = open_bus_and_wait(stream_uri(stream, ""), "other");
+        assert_true(bus_publish_wait(other, subject, NULL, "1", 1, WAIT_MS, &error));
+        bus_close(&other, CLOSE_MS);
+        (void)!bus_publish_wait(bus, subject, NULL, "1", 1, WAIT_MS, &error); /* unless it has noticed already */
+    }
+    assert_true(eventually(is_lost, &lost, WAIT_MS));
+    assert_true(bus_wait_up(bus, WAIT_MS));
+    assert_true(bus_publish_wait(bus, subject, NULL, "1", 1, WAIT_MS, &error));
+    bus_close(&bus, CLOSE_MS);
+    assert_int_equal(atomic_load(&lost), 1);
+}
+
+static void notices_that_its_stream_is_gone(void **state UNUSED)
+{
+    notices_that_its_stream_was_made_anew(false, "vanished", "vanished");
+}
+
+static void notices_that_others_have_made_its_stream_anew(void **state UNUSED)
+{
+    notices_that_its_stream_was_made_anew(true, "replaced", "replaced");
+}
+
 /* ---- consumers ---- */
 
 static void keeps_its_consumers_when_it_leaves_and_names_them_by_group_and_subject(void **state UNUSED)
@@ -514,6 +573,7 @@ static void a_consumer_that_is_ahead_of_its_stream_misses_nothing(void **state U
     struct publisher *publisher = publisher_new(bus, "torn");
     publisher_publish_many(publisher, 5);
     receiver_wait(receiver, 5);
+    publisher_wait(publisher);
     bus_server_stop(torn);
     wait_for_state(bus, BUS_CONNECTING);
     bus_server_save(torn);
@@ -612,6 +672,8 @@ int main(void)
         cmocka_unit_test(stores_what_is_published_while_others_add_subjects),
         cmocka_unit_test(stores_once_what_is_published_twice_with_one_id),
         cmocka_unit_test(a_stream_that_somebody_deletes_is_made_again),
+        cmocka_unit_test(notices_that_its_stream_is_gone),
+        cmocka_unit_test(notices_that_others_have_made_its_stream_anew),
         cmocka_unit_test(keeps_its_consumers_when_it_leaves_and_names_them_by_group_and_subject),
         cmocka_unit_test(a_durable_follows_its_limits_and_keeps_its_place),
         cmocka_unit_test(a_consumer_of_another_kind_is_not_touched),

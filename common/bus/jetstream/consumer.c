@@ -13,7 +13,7 @@ enum {
     CONSUMER_TEXT_MAX = 64 * 1024, /* bytes of a consumer's configuration */
     REQUEST_NAME_MAX = 64 + BUS_PATH_MAX + JETSTREAM_NAME_MAX,
     FORGOTTEN_SECONDS = 30, /* after which the server deletes what is not durable and nobody listens to */
-    CHECK_MS = 5000,        /* between two looks whether a consumer is still there */
+    CHECK_MS = 2000,        /* between two looks whether what is needed is still there */
 };
 
 static const int64_t nanoseconds_per_ms = 1000000;
@@ -266,27 +266,44 @@ bool jetstream_ensure_consumer(struct jetstream_connection *connection, const st
     return read_answer(answer, ret_name, ret_deliver_subject, error);
 }
 
-/* Somebody may have deleted it, or the stream; the server tells nobody. */
-void jetstream_check_consumer(struct jetstream_connection *connection)
+/* The next of the connection's consumers; NULL if it has none. */
+static const struct jetstream_subscription *next_checked(struct jetstream_connection *connection)
 {
-    int64_t now = clock_monotonic(NULL);
-    if (now < connection->check_at) {
-        return;
-    }
-    connection->check_at = now + CHECK_MS;
     size_t index = connection->checked_next;
     for (size_t i = 0; i < BUS_SUBSCRIPTIONS_MAX && !connection->subscriptions[index].subscription; i++) {
         index = (index + 1) % BUS_SUBSCRIPTIONS_MAX;
     }
     connection->checked_next = (index + 1) % BUS_SUBSCRIPTIONS_MAX;
-    const struct jetstream_subscription *subscription = &connection->subscriptions[index];
+    return connection->subscriptions[index].subscription ? &connection->subscriptions[index] : NULL;
+}
+
+static void check_consumer(struct jetstream_connection *connection, const struct jetstream_subscription *checked)
+{
     CLEANUP(free_pointer) char *text = NULL;
-    struct json answer;
+    struct json answer, config;
     uint64_t code;
     struct error error = ERROR_INIT;
-    if (subscription->subscription &&
-        !look(connection, subscription->consumer, JETSTREAM_LOOK_MS, &text, &answer, &code, &error) &&
-        (code == JETSTREAM_CONSUMER_NOT_FOUND || code == JETSTREAM_STREAM_NOT_FOUND)) {
-        bus_link_lost(connection->link, "the consumer \"%s\" is not there any more", subscription->consumer);
+    if (!look(connection, checked->consumer, JETSTREAM_LOOK_MS, &text, &answer, &code, &error)) {
+        if (code == JETSTREAM_CONSUMER_NOT_FOUND) {
+            bus_link_lost(connection->link, "the consumer \"%s\" is not there any more", checked->consumer);
+        }
+    } else if (json_member(answer, "config", &config) &&
+               !member_equals(config, "deliver_subject", natsSubscription_GetSubject(checked->subscription))) {
+        bus_link_lost(connection->link, "the consumer \"%s\" is another one", checked->consumer);
+    }
+}
+
+/* Somebody may have deleted the stream or a consumer, or made them anew; the server tells nobody. */
+void jetstream_check(struct jetstream_connection *connection)
+{
+    struct error error = ERROR_INIT;
+    int64_t now = clock_monotonic(NULL);
+    if (now < connection->check_at) {
+        return;
+    }
+    connection->check_at = now + CHECK_MS;
+    const struct jetstream_subscription *checked = next_checked(connection);
+    if (jetstream_read_stream(connection, JETSTREAM_LOOK_MS, &error) && checked) {
+        check_consumer(connection, checked);
     }
 }

@@ -13,6 +13,7 @@
 
 #include <nats/nats.h>
 
+#include "common/base/clock.h"
 #include "common/bus/driver.h"
 #include "common/bus/jetstream/json.h"
 
@@ -43,9 +44,10 @@ struct jetstream_connection {
     char *stream_text;    /* what the server said of the stream; NULL: there is none, as far as is known */
     struct json subjects; /* those of the stream, in stream_text */
     uint64_t first_sequence, last_sequence;
-    uint64_t replicas; /* that it has, or will have when it is made */
-    int64_t look_at;   /* monotonic ms; the stream is not looked at again before */
-    int64_t ensure_at; /* the same for adding a subject, after that failed with `ensure_error` */
+    char created[CLOCK_TEXT_SIZE + 8]; /* when the stream was made, as the server says it; "": not seen yet */
+    uint64_t replicas;                 /* that it has, or will have when it is made */
+    int64_t look_at;                   /* monotonic ms; the stream is not looked at again before */
+    int64_t ensure_at;                 /* the same for adding a subject, after that failed with `ensure_error` */
     struct error ensure_error;
     struct jetstream_outgoing *outgoing;
     natsSubscription *confirmations;
@@ -90,7 +92,8 @@ bool jetstream_connect(struct bus_link *link, const struct bus_target *target, v
 void jetstream_disconnect(void *connection);
 
 /* stream.c */
-/* Reads what the server says of the stream, or that there is none. */
+/* Reads what the server says of the stream, or that there is none. Where it is not the one that was there before, what
+ * was in that is lost, and with it the connection (ERROR_UNAVAILABLE): a new one looks how far it is. */
 bool jetstream_read_stream(struct jetstream_connection *connection, int64_t timeout_ms, struct error *error) MUST_CHECK;
 /* Sees to it that the stream is there, if any subjects are known, and has those. */
 bool jetstream_prepare_stream(struct jetstream_connection *connection, struct error *error) MUST_CHECK;
@@ -109,8 +112,9 @@ bool jetstream_forget_ahead(struct jetstream_connection *connection, struct erro
 bool jetstream_ensure_consumer(struct jetstream_connection *connection, const struct subscription *subscription,
                                char ret_name[static JETSTREAM_NAME_MAX], char **ret_deliver_subject,
                                struct error *error) MUST_CHECK;
-/* Looks whether the next of the connection's consumers is still there; if not, the connection is lost. */
-void jetstream_check_consumer(struct jetstream_connection *connection);
+/* Looks now and then whether the stream, and the next of the connection's consumers, are still there; if not, the
+ * connection is lost. */
+void jetstream_check(struct jetstream_connection *connection);
 
 /* receive.c */
 bool jetstream_subscribe(void *connection, const struct bus_desired *desired, struct error *error);

@@ -38,6 +38,7 @@ struct waiting {
 struct jetstream_outgoing {
     atomic_uint references;
     atomic_bool is_doubted; /* something was not stored: the stream may have changed */
+    uint64_t sequence;      /* the highest that was answered; used by on_answer only */
     char inbox[INBOX_MAX];
     struct waiting *first, *last; /* under the table's mutex */
 };
@@ -139,6 +140,19 @@ static void fail(struct waiting *waiting, const char *reason)
     finish(waiting, false, 0);
 }
 
+/* Sequences only rise, but for those of what was stored before: a stream in which they do not is not the one that it
+ * was. What it takes now would hide how much is lost, so nothing of it counts. */
+static bool goes_back(struct jetstream_outgoing *outgoing, uint64_t sequence, struct json answer)
+{
+    struct json duplicate;
+    if (json_member(answer, "duplicate", &duplicate) && *duplicate.start == 't') {
+        return false;
+    }
+    bool is_back = sequence <= outgoing->sequence;
+    outgoing->sequence = is_back ? outgoing->sequence : sequence;
+    return is_back;
+}
+
 /* {"stream":"turnstile","seq":7} or {"error":{…,"description":"…"},…} */
 static void judge(struct waiting *waiting, const char *text)
 {
@@ -154,6 +168,9 @@ static void judge(struct waiting *waiting, const char *text)
         fail(waiting, reason);
     } else if (!json_member(answer, "seq", &value) || !json_to_uint64(value, &sequence) || sequence == 0) {
         fail(waiting, "the answer has no sequence");
+    } else if (goes_back(waiting->outgoing, sequence, answer)) {
+        bus_link_lost(waiting->publication->link, "the stream has begun anew");
+        finish(waiting, false, 0);
     } else {
         finish(waiting, true, sequence);
     }
@@ -265,5 +282,5 @@ void jetstream_tend(void *pointer)
         fail(waiting, "JetStream does not answer");
     }
     settle_doubts(connection);
-    jetstream_check_consumer(connection);
+    jetstream_check(connection);
 }

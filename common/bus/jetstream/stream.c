@@ -6,6 +6,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/memory.h"
+#include "common/base/text.h"
 #include "common/bus/jetstream/jetstream.h"
 
 enum {
@@ -52,6 +53,28 @@ static uint64_t number_of(struct json object, const char *name)
     return json_member(object, name, &value) && json_to_uint64(value, &number) ? number : 0;
 }
 
+static bool lose(struct jetstream_connection *connection, struct error *error)
+{
+    error_set(error, ERROR_UNAVAILABLE, "the stream \"%s\" is not there any more, or is another one",
+              connection->stream);
+    bus_link_lost(connection->link, "%s", error->message);
+    return false;
+}
+
+/* Whether it is the stream that was seen before, if one was. */
+static bool is_the_same(struct jetstream_connection *connection, struct json answer)
+{
+    struct json value;
+    char created[sizeof(connection->created)] = "";
+    if (json_member(answer, "created", &value)) {
+        json_copy_cut(value, created, sizeof(created));
+    }
+    if (connection->created[0] == '\0') {
+        text_copy_cut(connection->created, sizeof(connection->created), created);
+    }
+    return strcmp(connection->created, created) == 0;
+}
+
 /* Keeps what the server answered: takes ownership of the text. */
 static bool keep(struct jetstream_connection *connection, char *text, struct json answer, struct error *error)
 {
@@ -61,6 +84,10 @@ static bool keep(struct jetstream_connection *connection, char *text, struct jso
         xfree(text);
         return error_set(error, ERROR_CONFLICT, "the stream \"%s\" has no subjects: it is a mirror, or not ours",
                          connection->stream);
+    }
+    if (!is_the_same(connection, answer)) {
+        xfree(text);
+        return lose(connection, error);
     }
     forget(connection);
     connection->stream_text = text;
@@ -87,7 +114,7 @@ bool jetstream_read_stream(struct jetstream_connection *connection, int64_t time
     }
     if (code == JETSTREAM_STREAM_NOT_FOUND) {
         forget(connection);
-        return true;
+        return connection->created[0] == '\0' || lose(connection, error);
     }
     return false;
 }
