@@ -110,7 +110,8 @@ static void send(const struct refresh *refresh, const char *to, const char *what
 
 /* ---- what is due ---- */
 
-/* Somebody asks: noted, unless it was noted before, and answered in any case. */
+/* Somebody asks: noted, unless it was noted before, and answered in any case. Any other moment is another wish, also an
+ * earlier one: anyone on the bus can send anything, and must not keep a service from being heard. */
 static bool note(struct refresh *refresh, const struct heard *heard, struct error *error)
 {
     char fact[STORE_FACT_NAME_MAX];
@@ -119,10 +120,11 @@ static bool note(struct refresh *refresh, const struct heard *heard, struct erro
     if (!store_fact_get(refresh->config.store, fact, &noted, error)) {
         return false;
     }
-    if (noted < heard->moment) {
+    if (noted != heard->moment) {
+        bool is_replaced = false; /* not: another instance was faster */
         log_info("%s asks for everything to be published again", heard->name);
         if (!wish_make(refresh->config.store, clock_now(refresh->config.clock), error) ||
-            !store_fact_raise(refresh->config.store, fact, heard->moment, error)) {
+            !store_fact_replace(refresh->config.store, fact, noted, heard->moment, &is_replaced, error)) {
             return false;
         }
     }
@@ -130,9 +132,22 @@ static bool note(struct refresh *refresh, const struct heard *heard, struct erro
     return true;
 }
 
+/* An owner has noted what was asked of it; of anything that was not asked there is nothing to be said. */
 static bool settle(struct refresh *refresh, const struct heard *heard, struct error *error)
 {
     char fact[STORE_FACT_NAME_MAX];
+    int64_t wanted = 0;
+    bool is_known = false;
+    for (size_t i = 0; i < refresh->publisher_count; i++) {
+        is_known = is_known || text_equal(refresh->publishers[i], heard->name);
+    }
+    fact_name("refresh", heard->name, fact);
+    if (is_known && !store_fact_get(refresh->config.store, fact, &wanted, error)) {
+        return false;
+    }
+    if (heard->moment > wanted) {
+        return true;
+    }
     fact_name("refreshed", heard->name, fact);
     return store_fact_raise(refresh->config.store, fact, heard->moment, error);
 }
