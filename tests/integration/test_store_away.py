@@ -107,6 +107,7 @@ def test_a_store_that_is_away_is_told_of_quickly_and_events_wait_until_it_is_bac
     concert = {"title": "Concert", "price": 20}
 
     wanted = seller.post("/api/tickets", concert).json["id"]
+    wait_until(lambda: system.broker.last_sequence("ticket:created") == 1, "the ticket's event is published")
     wait_until(lambda: system.broker.settled("ticket:created", "orders-service"), "orders knows the ticket")
 
     stores["orders"].leave()
@@ -122,7 +123,7 @@ def test_a_store_that_is_away_is_told_of_quickly_and_events_wait_until_it_is_bac
     wait_until(lambda: is_unready(tickets) and is_unready(orders), "both say that they are not ready")
     assert tickets.client().get("/healthz").status == 200
     # The events have come, wait unacknowledged, and nobody has given them up.
-    assert system.broker.pending("ticket:created", "orders-service") == LISTED
+    wait_until(lambda: system.broker.pending("ticket:created", "orders-service") == LISTED, "all of them have come")
     assert system.eventctl("dead", "list", "--json").stdout == ""
     orders.wait_log("Events wait for the store")
 
