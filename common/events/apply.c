@@ -93,22 +93,46 @@ static void epoch_fact(const struct collection *collection, char ret_name[static
     snprintf(ret_name, STORE_FACT_NAME_MAX, "epoch/%s", collection->name);
 }
 
-/* Before anything of this epoch is applied or removed: whoever finds nothing stored afterwards, and then asks for the
- * epoch, knows that what is older must not bring it back. */
-static bool raise_epoch(const struct arrival *arrival, struct error *error)
+static void remember_epoch(const struct route *route, uint64_t epoch)
+{
+    uint64_t known = atomic_load(route->epoch);
+    while (known < epoch && !atomic_compare_exchange_weak(route->epoch, &known, epoch)) {
+    }
+}
+
+/* Whether the owner has said, to whichever instance, that it has come to this epoch. What merely comes by the bus does
+ * not count: whatever is of an earlier epoch than one that is known here is not believed any more. */
+static bool find_epoch(const struct arrival *arrival, bool *ret_known, struct error *error)
 {
     const struct route *route = arrival->route;
-    if (arrival->head.epoch <= atomic_load(route->epoch)) {
+    int64_t epoch = 0;
+    char name[STORE_FACT_NAME_MAX];
+    *ret_known = arrival->head.epoch <= atomic_load(route->epoch);
+    if (*ret_known) {
         return true;
     }
-    char name[STORE_FACT_NAME_MAX];
     epoch_fact(route->listener->collection, name);
-    if (!store_fact_raise(route->listening->store, name, (int64_t)arrival->head.epoch, error)) {
+    if (!store_fact_get(route->listening->store, name, &epoch, error)) {
         return false;
     }
-    uint64_t known = atomic_load(route->epoch);
-    while (known < arrival->head.epoch && !atomic_compare_exchange_weak(route->epoch, &known, arrival->head.epoch)) {
+    remember_epoch(route, (uint64_t)epoch);
+    *ret_known = arrival->head.epoch <= (uint64_t)epoch;
+    return true;
+}
+
+/* Before anything of this epoch is applied or removed: whoever finds nothing stored afterwards, and then asks for the
+ * epoch, knows that what is older must not bring it back. */
+bool apply_learn_epoch(const struct route *route, uint64_t epoch, struct error *error)
+{
+    char name[STORE_FACT_NAME_MAX];
+    if (epoch <= atomic_load(route->epoch)) {
+        return true;
     }
+    epoch_fact(route->listener->collection, name);
+    if (!store_fact_raise(route->listening->store, name, (int64_t)epoch, error)) {
+        return false;
+    }
+    remember_epoch(route, epoch);
     return true;
 }
 
@@ -144,8 +168,9 @@ static void log_applied(const struct arrival *arrival, const struct record *reco
     }
 }
 
-/* The other half of raise_epoch: whoever raised the epoch before this record was there has perhaps not found it. So the
- * epoch is read once more, and what should not have come back is taken away again. False: it was, or might have to be.
+/* The other half of apply_learn_epoch: whoever raised the epoch before this record was there has perhaps not found it.
+ * So the epoch is read once more, and what should not have come back is taken away again. False: it was, or might have
+ * to be.
  */
 static bool may_stay(const struct arrival *arrival, const struct record *record, struct error *error)
 {
@@ -173,9 +198,6 @@ static struct result write_replica(const struct arrival *arrival, const struct r
     record.id = arrival->head.id;
     record.version = arrival->head.version;
     record.epoch = arrival->head.epoch;
-    if (!raise_epoch(arrival, &error)) {
-        return failure(&error);
-    }
     enum store_result written = store_write(arrival->route->listening->store, listener->collection, stored->version,
                                             &record, arrival->value, NULL, &error);
     if (lost_race(written)) {
@@ -223,9 +245,13 @@ static struct result try_replica(const struct arrival *arrival, bool *ret_again)
     struct record stored;
     struct standing standing;
     struct error error = ERROR_INIT;
-    if ((is_snapshot && !raise_epoch(arrival, &error)) || !read_own(arrival, &stored, NULL, &error) ||
+    bool is_known = false;
+    if (!find_epoch(arrival, &is_known, &error) || !read_own(arrival, &stored, NULL, &error) ||
         !find_standing(arrival, &stored, &standing, &error)) {
         return failure(&error);
+    }
+    if (!is_known) {
+        return (struct result){.outcome = OUTCOME_EPOCH, .version = stored.version};
     }
     switch (is_snapshot ? verdict_of_snapshot(standing, head) : verdict_of_event(standing, head)) {
     case VERDICT_APPLY:

@@ -154,6 +154,9 @@ void gap_look(struct gap *gap, uint64_t stored, int64_t now)
 bool gap_is_due(const struct gap *gap, size_t held, size_t held_max, int64_t now)
 {
     bool is_urgent = held * URGENT_ROUTE > held_max || gap->held * URGENT_GAP > held_max;
+    if (gap->lacks_epoch) {
+        return gap->asked_at == 0 || now - gap->asked_at >= URGENT_AGAIN_MS;
+    }
     if (gap->asked_at == 0) {
         return now - gap->since >= (is_urgent ? EVENT_ASK_EARLY_MS : EVENT_ASK_MS);
     }

@@ -35,6 +35,7 @@ struct gap {
     int64_t since;    /* when that was first found lacking */
     int64_t asked_at; /* 0: not yet */
     bool had_strays;  /* as the answer to the latest ask has shown */
+    bool lacks_epoch; /* what is lacking is the owner's word about its epoch */
     bool was_logged;  /* that it is asked about */
     uint64_t asks[GAP_ASKS_MAX];
     size_t ask_count;
@@ -51,8 +52,9 @@ struct gap *gaps_find(const struct gaps *gaps, const char *key); /* NULL: there 
 void gap_look(struct gap *gap, uint64_t stored, int64_t now);
 /* True if its owner is to be asked now: after EVENT_ASK_MS, and then every EVENT_ASK_AGAIN_MS. Where events that are
  * held take so much of what may be in flight that others might have to wait, the first ask follows after
- * EVENT_ASK_EARLY_MS, and the next ones every second; every EVENT_ASK_EARLY_MS where it were strays. `held` and
- * `held_max` are those of the whole subject. */
+ * EVENT_ASK_EARLY_MS, and the next ones every second; every EVENT_ASK_EARLY_MS where it were strays. About an epoch it
+ * is asked at once, since no waiting brings the answer, and then every second. `held` and `held_max` are those of the
+ * whole subject. */
 bool gap_is_due(const struct gap *gap, size_t held, size_t held_max, int64_t now);
 void gap_asked(struct gap *gap, uint64_t number, int64_t now);
 /* False if this ask was not about this gap, or long ago. */

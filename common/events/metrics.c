@@ -42,8 +42,8 @@ static struct metric_family lag = {"turnstile_events_lag",
 static struct metric_family letters = {"turnstile_dead_letters_total", "Events that were put to the dead letters.",
                                        METRIC_COUNTER, .labels = {"subject", "reason"}};
 static const char *const outcome_names[] = {
-    [OUTCOME_APPLIED] = "applied", [OUTCOME_DONE] = "done",     [OUTCOME_GAP] = "gap",     [OUTCOME_AWAY] = "away",
-    [OUTCOME_BUSY] = "busy",       [OUTCOME_FAILED] = "failed", [OUTCOME_STRAY] = "stray",
+    [OUTCOME_APPLIED] = "applied", [OUTCOME_DONE] = "done", [OUTCOME_GAP] = "gap",       [OUTCOME_EPOCH] = "epoch",
+    [OUTCOME_AWAY] = "away",       [OUTCOME_BUSY] = "busy", [OUTCOME_FAILED] = "failed", [OUTCOME_STRAY] = "stray",
 };
 static const char *const reasons[] = {"malformed", "failed", "stray"};
 
@@ -74,7 +74,7 @@ void event_metrics_received(struct arrival *arrival, int64_t stored_at, bool is_
 
 void event_metrics_tried(const struct arrival *arrival, enum outcome outcome)
 {
-    if (outcome == OUTCOME_GAP && arrival->is_held) {
+    if ((outcome == OUTCOME_GAP || outcome == OUTCOME_EPOCH) && arrival->is_held) {
         return;
     }
     metric_add(metric_with(&tried, subject_of(arrival), outcome_names[outcome]), 1);

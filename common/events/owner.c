@@ -37,7 +37,10 @@ static void log_asked(const struct arrival *arrival, struct gap *gap, int64_t no
     const struct entity *entity = arrival->route->listener->entity;
     int64_t age = now - gap->since;
     bool is_long = age >= EVENT_ASK_MS;
-    if (!gap->was_logged) {
+    if (gap->lacks_epoch && !gap->was_logged) {
+        log_warning("%s/%s comes in epoch %" PRIu64 ", of which %s has not told, asking it", entity->name,
+                    arrival->own_id.hex, arrival->head.epoch, entity->publisher);
+    } else if (!gap->was_logged) {
         log_warning("Gap of %s/%s: version %" PRIu64 " has not come for %" PRId64 " %s, asking %s (%zu held for it)",
                     entity->name, arrival->own_id.hex, gap->stored + 1, is_long ? age / 1000 : age,
                     is_long ? "s" : "ms", entity->publisher, gap->held);

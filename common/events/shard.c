@@ -12,10 +12,11 @@
  *            every EVENT_RECHECK_MS in any case, since signals may be lost. A replica's gap that lasts asks the owner
  *            (asking.h), who publishes a snapshot, which comes by its own subject and is applied by whoever gets it;
  *            what was held is then done. By the owner's answer, strays are told from what only has to wait.
- *   away     the store does not answer. The arrival goes back to the front of the queue, and the shard waits with a
- *            growing delay: whatever else is in the queue would fare no better. It counts for nothing.
- *   busy     too many lost races, or the record's outbox is full: held for a while, the others go on.
- *   failed   counted. Held for a while and tried again; after EVENT_ATTEMPTS_MAX a dead letter. */
+ *   epoch    a gap of another kind: held until the owner, who is asked at once, has said that it has come to this
+ * epoch. away     the store does not answer. The arrival goes back to the front of the queue, and the shard waits with
+ * a growing delay: whatever else is in the queue would fare no better. It counts for nothing. busy     too many lost
+ * races, or the record's outbox is full: held for a while, the others go on. failed   counted. Held for a while and
+ * tried again; after EVENT_ATTEMPTS_MAX a dead letter. */
 #include "common/events/shard.h"
 
 #include <inttypes.h>
@@ -246,7 +247,9 @@ static enum outcome try_one(struct shard *shard, struct arrival *arrival, int64_
         end(shard, arrival, true);
         break;
     case OUTCOME_GAP:
+    case OUTCOME_EPOCH:
         if (hold(shard, arrival, result.version, now) && arrival->gap != NULL) {
+            arrival->gap->lacks_epoch = result.outcome == OUTCOME_EPOCH;
             owner_ask(arrival, result.version, now);
         }
         break;
@@ -280,11 +283,12 @@ static void hold_again(struct shard *shard, struct arrival *arrival, int64_t now
 static bool try_each(struct shard *shard, struct arrival *first, int64_t now)
 {
     bool has_changed = false;
-    bool is_blocked = false;
+    bool is_blocked = false, is_away = false;
     while (first != NULL) {
         struct arrival *arrival = first;
         first = arrival->next;
-        if (is_blocked || arrival->not_before > now) {
+        bool is_snapshot = arrival->route->subject->is_snapshot; /* it needs no predecessors */
+        if (is_away || (is_blocked && !is_snapshot) || arrival->not_before > now) {
             hold_again(shard, arrival, now);
             continue;
         }
@@ -294,7 +298,8 @@ static bool try_each(struct shard *shard, struct arrival *first, int64_t now)
             hold_again(shard, arrival, now);
         }
         /* What a replica lacks, all later versions lack as well. */
-        is_blocked = outcome == OUTCOME_AWAY || (outcome == OUTCOME_GAP && is_replica);
+        is_blocked = is_blocked || (outcome == OUTCOME_GAP && is_replica);
+        is_away = outcome == OUTCOME_AWAY;
         has_changed = has_changed || (outcome == OUTCOME_APPLIED && !is_replica);
     }
     return has_changed;
@@ -355,11 +360,14 @@ static void take_answer(struct shard *shard, const struct notice *notice, int64_
         return;
     }
     bool had_strays = false;
+    struct error error = ERROR_INIT;
     struct arrival *next = held_take(shard->held, key);
+    bool was_learned =
+        next == NULL || apply_learn_epoch(next->route, notice->epoch, &error); /* else it is asked again */
     while (next != NULL) {
         struct arrival *arrival = next;
         next = arrival->next;
-        bool came_before = arrival->gap != NULL && arrival->asks < notice->ask;
+        bool came_before = was_learned && arrival->gap != NULL && arrival->asks < notice->ask;
         if (came_before && judge(shard, arrival, &answer)) {
             had_strays = true;
         } else {

@@ -73,6 +73,14 @@ static void deliver_snapshots(size_t from, size_t instance)
     }
 }
 
+/* The same of what is of a later epoch: it waits until the owner, who is asked at once, has told of that. */
+static size_t deliver_later(size_t message, size_t instance)
+{
+    assert_false(is_acknowledged(deliver(message, instance)));
+    fake_pass(2 * EVENT_RECHECK_MS);
+    return message;
+}
+
 /* ---- snapshots ---- */
 
 static void takes_a_snapshot_without_its_predecessors(void **state UNUSED)
@@ -97,9 +105,10 @@ static void follows_a_restored_owner_back(void **state UNUSED)
     for (uint64_t version = 1; version <= 5; version++) {
         deliver(publish(1, version), 0);
     }
+    fake.owner_answers = true;
     fake.owner_epoch = 3;
     own(1, 2);
-    assert_true(is_acknowledged(deliver(fake_publish_snapshot(fake_id(1)), 0)));
+    assert_true(is_acknowledged(deliver_later(fake_publish_snapshot(fake_id(1)), 0)));
     assert_int_equal(stored(1)->head.version, 2);
     assert_int_equal(stored(1)->head.epoch, 3);
     assert_int_equal(fake.epoch_fact, 3);
@@ -120,7 +129,7 @@ static void removes_what_a_restored_owner_does_not_have_and_does_not_bring_it_ba
     size_t stale = fake_publish_snapshot(fake_id(1));
     own(1, 0);
     fake.owner_epoch = 1;
-    assert_true(is_acknowledged(deliver(fake_publish_snapshot(fake_id(1)), 0)));
+    assert_true(is_acknowledged(deliver_later(fake_publish_snapshot(fake_id(1)), 0)));
     assert_int_equal(stored(1)->head.version, 0);
     assert_int_equal(fake.removals, 1);
     assert_true(is_acknowledged(deliver(stale, 1)));
@@ -139,6 +148,7 @@ static void removes_what_a_restored_owner_does_not_have_and_does_not_bring_it_ba
 static void learn_that_the_record_is_gone(void)
 {
     fake.owner_epoch = 1;
+    fake.epoch_fact = 1;
     fake_deliver(fake_publish_snapshot(fake_id(1)), 1);
     for (size_t i = 0; i < 10; i++) {
         fake_step(1, i % FAKE_SHARDS);
@@ -415,7 +425,7 @@ static void holds_an_event_of_a_later_epoch_until_its_owner_has_told(void **stat
     own(1, 2);
     fake.owner_epoch = 1;
     size_t later = deliver(publish_epoch(1, 2, 1), 0), forged = deliver(publish_epoch(1, 3, 9), 0);
-    assert_int_equal(fake.epoch_fact, 0); /* what is only held says nothing */
+    assert_int_equal(fake.epoch_fact, 1); /* what is only held says nothing */
     fake_pass(EVENT_ASK_MS + 2 * EVENT_RECHECK_MS);
     assert_true(is_acknowledged(forged));
     assert_int_equal(fake.letters, 1);
@@ -424,6 +434,54 @@ static void holds_an_event_of_a_later_epoch_until_its_owner_has_told(void **stat
     assert_true(is_acknowledged(later));
     assert_int_equal(stored(1)->head.version, 2);
     assert_int_equal(stored(1)->head.epoch, 1);
+    fake_end();
+}
+
+/* Whoever believed it would never again believe what the owner says. */
+static void an_epoch_that_its_owner_never_had_changes_nothing(void **state UNUSED)
+{
+    static const char snapshot[] = "{\"id\":\"000000000000000000000001\",\"version\":0,"
+                                   "\"meta\":{\"epoch\":9007199254740991}}";
+    fake_begin(&replica, IN_FLIGHT, 1);
+    deliver(publish(1, 1), 0);
+    own(1, 1);
+    size_t forged = deliver(publish_epoch(1, 2, RECORD_VERSION_MAX), 0);
+    size_t other = deliver(publish_epoch(2, 1, RECORD_VERSION_MAX), 1);
+    size_t removal = deliver(fake_publish_text(&subject_ticket_snapshot, snapshot), 1);
+    fake_pass(EVENT_ASK_MS); /* the owner is away: they wait, and nobody waits for them */
+    assert_int_equal(fake.letters, 0);
+    size_t next = deliver(publish(1, 3), 0);
+    assert_true(is_acknowledged(deliver(publish(1, 2), 0)));
+    assert_true(is_acknowledged(next));
+    own(1, 3);
+    fake.owner_answers = true;
+    fake_pass(2 * EVENT_ASK_EARLY_MS + 1000);
+    assert_true(is_acknowledged(forged) && is_acknowledged(other) && is_acknowledged(removal));
+    assert_int_equal(fake.letters, 3);
+    assert_non_null(strstr(fake.last_letter, "stray"));
+    assert_int_equal(fake.epoch_fact, 0);
+    assert_int_equal(stored(1)->head.version, 3);
+    assert_int_equal(stored(1)->head.epoch, 0);
+    assert_int_equal(stored(2)->head.version, 0);
+    assert_true(is_acknowledged(deliver(publish(2, 1), 0)));
+    assert_int_equal(stored(2)->head.version, 1);
+    fake_end();
+}
+
+static void asks_about_an_epoch_once_and_then_believes_it(void **state UNUSED)
+{
+    fake_begin(&replica, IN_FLIGHT, 1);
+    fake.owner_answers = true;
+    fake.owner_epoch = 5;
+    own(1, 1);
+    deliver_later(publish_epoch(1, 1, 5), 0);
+    assert_int_equal(fake.asked, 1);
+    assert_int_equal(fake.epoch_fact, 5);
+    for (unsigned id = 2; id < 6; id++) {
+        assert_true(is_acknowledged(deliver(publish_epoch(id, 1, 5), id % FAKE_INSTANCES)));
+        assert_int_equal(stored(id)->head.epoch, 5);
+    }
+    assert_int_equal(fake.asked, 1);
     fake_end();
 }
 
@@ -446,6 +504,8 @@ int main(void)
         cmocka_unit_test(does_not_judge_an_event_by_an_answer_to_an_earlier_ask),
         cmocka_unit_test(does_not_judge_by_answers_to_others_or_by_snapshots),
         cmocka_unit_test(holds_an_event_of_a_later_epoch_until_its_owner_has_told),
+        cmocka_unit_test(an_epoch_that_its_owner_never_had_changes_nothing),
+        cmocka_unit_test(asks_about_an_epoch_once_and_then_believes_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
