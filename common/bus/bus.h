@@ -49,9 +49,10 @@ struct bus_config {
     const struct bus_position *positions;
     size_t position_count; /* at most BUS_POSITIONS_MAX */
     /* A new connection is there, and will look next how far the followed subjects are: whoever knows what others have
-     * published tells by bus_expect. What is told later may have been published behind the look. From a bus thread; may
-     * block for a few seconds. May be NULL. */
-    void (*will_look)(struct bus *bus, void *context);
+     * published tells by bus_expect. What is told later may have been published behind the look. False, with an error:
+     * it is not known just now, and the connection is given up and tried again. From a bus thread; may block for a few
+     * seconds. May be NULL. */
+    bool (*will_look)(struct bus *bus, void *context, struct error *error);
     /* A new connection, before it is BUS_UP, found less on a followed subject than was known to be there: the bus has
      * lost history. Its position is now `found`. From a bus thread; must not block. May be NULL. */
     void (*history_lost)(struct bus *bus, const char *subject, uint64_t expected, uint64_t found, void *context);

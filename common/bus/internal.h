@@ -34,7 +34,7 @@ struct bus {
     char client_id[BUS_NAME_MAX];
     size_t publish_limit;
     void (*state_changed)(struct bus *bus, enum bus_state state, void *context);
-    void (*will_look)(struct bus *bus, void *context);
+    bool (*will_look)(struct bus *bus, void *context, struct error *error);
     void (*history_lost)(struct bus *bus, const char *subject, uint64_t expected, uint64_t found, void *context);
     void *context;
     const char *const *subjects;
@@ -135,7 +135,7 @@ bool bus_link_enqueue(struct bus_link *link, struct bus_item *item);
 void bus_link_end(struct bus_link *link);
 
 /* position.c. Lets others tell what they know, before a new link begins to look; on the link's thread. */
-void bus_will_look(struct bus_link *link);
+bool bus_will_look(struct bus_link *link, struct error *error) MUST_CHECK;
 /* What is known when a new link begins to look. */
 void bus_copy_positions(struct bus *bus, struct bus_position ret_positions[static BUS_POSITIONS_MAX]);
 /* On the link's thread: makes what it found the positions, and reports what is missing. Without the mutex. */

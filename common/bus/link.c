@@ -307,7 +307,10 @@ static bool find_positions(struct bus_link *link)
     if (bus->position_count == 0) {
         return true;
     }
-    bus_will_look(link);
+    if (!bus_will_look(link, &error)) {
+        bus_link_lost(link, "%s", error.message);
+        return false;
+    }
     bus_copy_positions(bus, expected);
     memcpy(found, expected, sizeof(found));
     set_busy(link);

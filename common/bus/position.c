@@ -63,17 +63,19 @@ static void end_callback(struct bus *bus)
     pthread_mutex_unlock(&bus->mutex);
 }
 
-void bus_will_look(struct bus_link *link)
+bool bus_will_look(struct bus_link *link, struct error *error)
 {
     struct bus *bus = link->bus;
     pthread_mutex_lock(&bus->mutex);
     bool wanted = bus->will_look && link->phase != BUS_LINK_ENDED && !bus->receiving_stopped;
     bus->receiving += wanted ? 1 : 0;
     pthread_mutex_unlock(&bus->mutex);
-    if (wanted) {
-        bus->will_look(bus, bus->context);
-        end_callback(bus);
+    if (!wanted) {
+        return true;
     }
+    bool is_known = bus->will_look(bus, bus->context, error);
+    end_callback(bus);
+    return is_known;
 }
 
 /* False if nobody waits for this link any more: then nothing is changed, and nobody may be told. Otherwise the caller

@@ -45,10 +45,10 @@ static void on_state_changed(struct bus *bus, enum bus_state state, void *contex
     }
 }
 
-static void on_will_look(struct bus *bus, void *context)
+static bool on_will_look(struct bus *bus, void *context, struct error *error)
 {
     struct events *events = context;
-    history_will_look(events->history, bus);
+    return history_will_look(events->history, bus, error);
 }
 
 static void on_history_lost(struct bus *bus UNUSED, const char *subject, uint64_t expected, uint64_t found,
@@ -143,7 +143,7 @@ bool events_open(const struct events_config *config, struct events **ret_events,
     relay_start(events->relay, events->bus);
     event_metrics_watch_relay(events->relay);
     if (!listeners_open(config, events, events->bus, &events->listeners, error) || !open_answering(events, error) ||
-        !upkeep_open(&events->config, events->bus, &events->epoch, &events->upkeep, error)) {
+        !upkeep_open(&events->config, events->bus, events->history, &events->epoch, &events->upkeep, error)) {
         events_close(&events, 0);
         return false;
     }

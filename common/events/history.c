@@ -42,7 +42,6 @@ struct history {
     pthread_cond_t changed;
     uint64_t changes; /* of the bus's state, and losses */
     bool is_up;
-    bool was_read;    /* the facts, before the newest connection looked */
     bool is_compared; /* this connection was compared with the facts */
     bool is_stopping;
 };
@@ -95,19 +94,17 @@ struct difference {
 
 /* Lost: the fact had more than was found, before that was looked for, and was not lowered since; or this process was
  * told of more, and had not yet saved that. If it had, then another instance has lowered the fact, and done all that is
- * to be done. Where the fact could not be read before, it counts as it is now, and what others have published since may
- * pass for lost. */
-static bool differs(const struct history *history, size_t number, const struct followed *known, bool was_read,
+ * to be done. What others have published since it was looked for does not count. */
+static bool differs(const struct history *history, size_t number, const struct followed *known,
                     struct difference *ret_difference, struct error *error)
 {
     int64_t stored = 0;
     if (!store_fact_get(history->config.store, known->fact, &stored, error)) {
         return false;
     }
-    uint64_t before = was_read ? known->before : (uint64_t)stored;
     ret_difference->stored = (uint64_t)stored;
     ret_difference->found = known->found;
-    ret_difference->is_lost = (before > known->found && (uint64_t)stored >= before) ||
+    ret_difference->is_lost = (known->before > known->found && (uint64_t)stored >= known->before) ||
                               (known->lost > known->found && known->lost > history->followed[number].saved);
     return true;
 }
@@ -127,12 +124,12 @@ static bool note(struct history *history, size_t number, const struct difference
 }
 
 /* With `saving` held. */
-static bool compare(struct history *history, const struct followed *known, bool was_read, struct error *error)
+static bool compare(struct history *history, const struct followed *known, struct error *error)
 {
     struct difference differences[BUS_POSITIONS_MAX];
     bool is_lost = false;
     for (size_t i = 0; i < history->count; i++) {
-        if (!differs(history, i, &known[i], was_read, &differences[i], error)) {
+        if (!differs(history, i, &known[i], &differences[i], error)) {
             return false;
         }
         is_lost = is_lost || differences[i].is_lost;
@@ -171,7 +168,6 @@ static bool compare_if_due(struct history *history, struct error *error)
     struct followed known[BUS_POSITIONS_MAX];
     pthread_mutex_lock(&history->lock);
     uint64_t changes = history->changes;
-    bool was_read = history->was_read;
     bool is_due = (history->is_up && !history->is_compared) || is_anything_lost(history);
     for (size_t i = 0; i < history->count; i++) {
         known[i] = history->followed[i];
@@ -180,7 +176,7 @@ static bool compare_if_due(struct history *history, struct error *error)
     if (!is_due) {
         return true;
     }
-    if (!compare(history, known, was_read, error)) {
+    if (!compare(history, known, error)) {
         return false;
     }
     pthread_mutex_lock(&history->lock);
@@ -248,18 +244,17 @@ bool history_look(struct history *history, struct bus *bus, struct error *error)
     return done;
 }
 
-void history_will_look(struct history *history, struct bus *bus)
+bool history_will_look(struct history *history, struct bus *bus, struct error *error)
 {
-    struct error error = ERROR_INIT;
     pthread_mutex_lock(&history->saving);
-    bool was_read = learn(history, bus, &error);
+    bool done = learn(history, bus, error);
     pthread_mutex_lock(&history->lock);
-    history->was_read = was_read;
-    for (size_t i = 0; i < history->count; i++) {
+    for (size_t i = 0; done && i < history->count; i++) {
         history->followed[i].before = history->followed[i].stored;
     }
     pthread_mutex_unlock(&history->lock);
     pthread_mutex_unlock(&history->saving);
+    return done || error_prefix(error, "how far the event bus had come cannot be read");
 }
 
 /* ---- the thread ---- */
@@ -332,7 +327,7 @@ static bool publishes(const struct history_config *config, const struct entity *
     return false;
 }
 
-/* Snapshots are not followed: one that is lost is asked for again by whoever lacks it. */
+/* Snapshots too: what was published again can be lost again, before everyone has it. */
 static bool follow(struct history *history, const struct subject *subject, struct error *error)
 {
     assert(history->count < BUS_POSITIONS_MAX);
@@ -356,8 +351,7 @@ bool history_new(const struct history_config *config, struct history **ret_histo
     pthread_mutex_init(&history->lock, NULL);
     condition_init(&history->changed);
     for (const struct subject *const *subject = catalogue_subjects; *subject != NULL; subject++) {
-        bool is_followed = !(*subject)->is_snapshot && publishes(config, (*subject)->entity);
-        if (is_followed && !follow(history, *subject, error)) {
+        if (publishes(config, (*subject)->entity) && !follow(history, *subject, error)) {
             history_free(&history);
             return false;
         }

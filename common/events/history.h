@@ -45,7 +45,7 @@ void history_start(struct history *history, struct bus *bus);
 void history_stop(struct history *history);
 
 /* From bus_config's callbacks of the same names. Reads the facts; blocks. */
-void history_will_look(struct history *history, struct bus *bus);
+bool history_will_look(struct history *history, struct bus *bus, struct error *error) MUST_CHECK;
 /* These never block. */
 void history_state_changed(struct history *history, struct bus *bus, enum bus_state state);
 void history_lost(struct history *history, const char *subject, uint64_t expected, uint64_t found);

@@ -47,11 +47,17 @@ static void history_lost(struct bus *bus, const char *subject, uint64_t expected
     tell(text);
 }
 
-static void will_look(struct bus *bus, void *context)
+/* What another process has published on "one"; 0: that is not to be learned. */
+static bool will_look(struct bus *bus, void *context, struct error *error)
 {
+    const _Atomic uint64_t *known = context;
     (void)bus_position(bus, "one"); /* no mutex is held */
-    bus_expect(bus, "one", *(const uint64_t *)context);
     tell("look;");
+    if (*known == 0) {
+        return error_set(error, ERROR_UNAVAILABLE, "nobody can say");
+    }
+    bus_expect(bus, "one", *known);
+    return true;
 }
 
 static struct bus *open_at(uint64_t one, uint64_t two)
@@ -184,9 +190,8 @@ static void what_another_process_knows_counts_for_the_next_connection(void **sta
     close_and_expect(&bus, "up;connecting;lost one 8 6 now 6;up;connecting;up;closed;");
 }
 
-static void whoever_knows_more_tells_before_each_connection_looks(void **state UNUSED)
+static struct bus *open_with_others(_Atomic uint64_t *known)
 {
-    uint64_t known = 8;
     const struct bus_position positions[] = {{.subject = "one"}};
     const struct bus_config config = {
         .client_id = "position",
@@ -196,15 +201,35 @@ static void whoever_knows_more_tells_before_each_connection_looks(void **state U
         .position_count = ARRAY_LENGTH(positions),
         .will_look = will_look,
         .history_lost = history_lost,
-        .context = &known,
+        .context = known,
     };
+    return fake_open_as(&config);
+}
+
+static void whoever_knows_more_tells_before_each_connection_looks(void **state UNUSED)
+{
+    _Atomic uint64_t known = 8;
     find(8, 0);
-    struct bus *bus = fake_open_as(&config);
+    struct bus *bus = open_with_others(&known);
     assert_true(bus_wait_up(bus, WAIT_MS));
     assert_int_equal(fake.asked[0].sequence, 8);
     find(6, 0);
     fake_lose_connection(bus);
     close_and_expect(&bus, "look;up;connecting;look;lost one 8 6 now 6;up;closed;");
+}
+
+static void a_connection_is_given_up_while_what_others_know_is_not_to_be_learned(void **state UNUSED)
+{
+    _Atomic uint64_t known = 0;
+    find(8, 0);
+    struct bus *bus = open_with_others(&known);
+    fake_wait_for(&fake.disconnects, 1);
+    assert_int_equal(bus_state(bus), BUS_CONNECTING);
+    assert_int_equal(fake.finds, 0);
+    known = 8;
+    assert_true(bus_wait_up(bus, WAIT_MS));
+    assert_int_equal(fake.asked[0].sequence, 8);
+    bus_close(&bus, 0);
 }
 
 /* ---- publishing ---- */
@@ -278,6 +303,7 @@ int main(void)
         position_test(gives_up_a_driver_that_hangs_while_it_looks),
         position_test(what_another_process_knows_counts_for_the_next_connection),
         position_test(whoever_knows_more_tells_before_each_connection_looks),
+        position_test(a_connection_is_given_up_while_what_others_know_is_not_to_be_learned),
         position_test(confirmed_publishes_raise_the_position),
         position_test(a_confirmation_of_an_older_connection_raises_nothing),
         position_test(follows_only_subjects_and_not_too_many),
