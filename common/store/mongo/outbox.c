@@ -116,7 +116,9 @@ static void open_source(struct source *source, const struct outbox_query *query,
                  FIRST_CREATED, BCON_INT32(1), "}", "}", "{", "$limit", BCON_INT64((int64_t)limit), "}", "{",
                  "$project", "{", "first", "{", "$arrayElemAt", "[", BCON_UTF8("$outbox"), BCON_INT32(0), "]", "}", "}",
                  "}", "{", "$sort", "{", "first.created", BCON_INT32(1), "_id", BCON_INT32(1), "}", "}", "]");
-    source->cursor = mongoc_collection_aggregate(source->handle, MONGOC_QUERY_NONE, pipeline, NULL, NULL);
+    bson_t *options = BCON_NEW("allowDiskUse", BCON_BOOL(true)); /* should a server sort whole outboxes */
+    source->cursor = mongoc_collection_aggregate(source->handle, MONGOC_QUERY_NONE, pipeline, options, NULL);
+    bson_destroy(options);
     bson_destroy(pipeline);
     bson_destroy(&alternatives);
 }
@@ -228,11 +230,11 @@ static bool names(const struct outbox_key *keys, size_t count, const struct stor
     return false;
 }
 
-/* Those of one collection, in one unordered batch. It waits for no majority: what a failover brings back is published
- * once more. */
+/* Those of one collection, in one unordered batch. A majority has to have it: reads, which see what a majority has,
+ * would else find for a moment what is removed, and it would be published again. */
 static bool remove_from(struct lease *lease, const struct outbox_key *keys, size_t count, struct error *error)
 {
-    bson_t *options = BCON_NEW("ordered", BCON_BOOL(false), "writeConcern", "{", "w", BCON_INT32(1), "}");
+    bson_t *options = BCON_NEW("ordered", BCON_BOOL(false), "writeConcern", "{", "w", BCON_UTF8("majority"), "}");
     mongoc_bulk_operation_t *bulk = mongoc_collection_create_bulk_operation_with_opts(lease->collection, options);
     bson_destroy(options);
     for (size_t i = 0; i < count; i++) {

@@ -9,6 +9,7 @@
  *   it is as we expect it      nothing stands in the way any more, or what did is not yet at a majority: once more
  *   it is another one          a conflict, if no attempt went unanswered, or if it is not later than what we write,
  *                              since versions only rise
+ *   it is earlier than that    after an unanswered attempt, a majority is still behind: once more
  *   it is later than ours      after an unanswered attempt, nobody can tell: ours may have been there in between.
  *                              The outcome is unknown, and that is what is said.
  *
@@ -289,7 +290,12 @@ static enum step judge(struct attempt *attempt, const bson_t *document)
     if (request->expected == 0) {
         return end_with(attempt, STORE_CONFLICT_ID);
     }
-    return version == request->expected ? judge_outbox(attempt, document) : end_with(attempt, STORE_CONFLICT_VERSION);
+    if (version == request->expected) {
+        return judge_outbox(attempt, document);
+    }
+    /* What a majority has may lag behind for a moment after a failover, and ours be on its way there. */
+    bool is_behind = attempt->unsure && version < request->expected;
+    return is_behind ? STEP_AGAIN : end_with(attempt, STORE_CONFLICT_VERSION);
 }
 
 static enum step find_conflict(struct attempt *attempt, struct lease *lease)
@@ -306,14 +312,16 @@ static enum step find_conflict(struct attempt *attempt, struct lease *lease)
         return step;
     }
     if (attempt->request->expected > 0) {
-        return end_with(attempt, STORE_CONFLICT_VERSION);
+        return attempt->unsure ? STEP_AGAIN : end_with(attempt, STORE_CONFLICT_VERSION);
     }
     if (record->claim[0] == '\0' || !look(attempt, lease, "claim", record->claim, &document)) {
         return STEP_AGAIN;
     }
     there = !bson_empty(&document);
+    bool is_ours =
+        text_equal(mongo_text(&document, "writer"), attempt->request->writer); /* come since the first look */
     bson_destroy(&document);
-    return there ? end_with(attempt, STORE_CONFLICT_CLAIM) : STEP_AGAIN;
+    return there && !is_ours ? end_with(attempt, STORE_CONFLICT_CLAIM) : STEP_AGAIN;
 }
 
 /* ---- attempts ---- */
