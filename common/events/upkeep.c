@@ -33,6 +33,7 @@ static struct metric_family pending = {"turnstile_republish_pending",
 struct upkeep {
     const struct events_config *config;
     struct bus *bus;
+    struct history *history;
     atomic_uint_fast64_t *epoch;
     char republishing[FAILPOINT_SIZE]; /* failpoint: in the middle of publishing everything again */
     bool publishes;
@@ -134,6 +135,12 @@ static double seconds_since(int64_t start)
     return (double)(clock_monotonic(NULL) - start) / 1000;
 }
 
+/* Only when the facts know that the snapshots are on the bus: else they could be lost again, and nobody would know. */
+static bool note_done(struct upkeep *upkeep, int64_t wish, struct error *error)
+{
+    return history_save(upkeep->history, upkeep->bus, error) && wish_fulfilled(upkeep->config->store, wish, error);
+}
+
 /* With the lease. */
 static void republish(struct upkeep *upkeep, int64_t wish)
 {
@@ -159,7 +166,7 @@ static void republish(struct upkeep *upkeep, int64_t wish)
     if (!done) {
         log_info("Stopped publishing everything again, after %" PRIu64 " snapshots; another instance begins anew",
                  progress.published);
-    } else if (!wish_fulfilled(config->store, wish, &error)) {
+    } else if (!note_done(upkeep, wish, &error)) {
         log_warning("That everything was published again cannot be noted: %s, so it is done again", error.message);
     } else {
         log_warning("Everything was published again: %" PRIu64 " snapshots in %.1f s", progress.published,
@@ -214,12 +221,13 @@ static void *run(void *context)
     return NULL;
 }
 
-bool upkeep_open(const struct events_config *config, struct bus *bus, atomic_uint_fast64_t *epoch,
-                 struct upkeep **ret_upkeep, struct error *error)
+bool upkeep_open(const struct events_config *config, struct bus *bus, struct history *history,
+                 atomic_uint_fast64_t *epoch, struct upkeep **ret_upkeep, struct error *error)
 {
     struct upkeep *upkeep = xcalloc(1, sizeof(*upkeep));
     upkeep->config = config;
     upkeep->bus = bus;
+    upkeep->history = history;
     upkeep->epoch = epoch;
     snprintf(upkeep->republishing, sizeof(upkeep->republishing), "%s.upkeep.republishing", config->service);
     upkeep->publishes = republish_can(config->service, config->collections);

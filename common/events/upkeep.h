@@ -7,13 +7,14 @@
 #include <stdatomic.h>
 
 #include "common/events/events.h"
+#include "common/events/history.h"
 
 struct upkeep;
 
-/* Starts it. Borrows config (whose clock, store and tables it uses), the bus and the epoch, which it raises when the
- * store's is raised. `*ret_upkeep` is also set where it fails, and freed as usual. */
-bool upkeep_open(const struct events_config *config, struct bus *bus, atomic_uint_fast64_t *epoch,
-                 struct upkeep **ret_upkeep, struct error *error) MUST_CHECK;
+/* Starts it. Borrows config (whose clock, store and tables it uses), the bus, the history and the epoch, which it
+ * raises when the store's is raised. `*ret_upkeep` is also set where it fails, and freed as usual. */
+bool upkeep_open(const struct events_config *config, struct bus *bus, struct history *history,
+                 atomic_uint_fast64_t *epoch, struct upkeep **ret_upkeep, struct error *error) MUST_CHECK;
 /* Ends the thread; what is left to do is found in the store by whoever comes next. */
 void upkeep_stop(struct upkeep *upkeep);
 /* After bus_stop_receiving. */

@@ -154,6 +154,23 @@ def test_a_broker_whose_older_files_were_put_back_leaves_every_replica_right(sys
     market.tickets[0].wait_log("the event bus has lost history: ticket:created ends at 1, it was at 21")
 
 
+def test_what_was_published_again_is_lost_again_before_anyone_has_it(system: System) -> None:
+    market = Market(system)
+    seller = market.user()
+    market.orders[0].stop()
+    tickets = [market.list_ticket(seller)["id"] for _ in range(5)]
+    wait_until(lambda: market.outbox("tickets") == 0, "all of it is confirmed")
+    wishes = set()
+    for _ in range(2):
+        lose_all(system)
+        wait_until(lambda: facts(store(system, "tickets")).get("republish.done", 0) not in {0, *wishes}, "it is noted")
+        wishes.add(facts(store(system, "tickets"))["republish.done"])
+    market.orders[0].start()
+    for ticket in tickets:
+        market.wait_replica(ticket)
+    wait_whole(market)
+
+
 def test_history_is_lost_while_nobody_runs(system: System) -> None:
     market = Market(system)
     seller = market.user()
