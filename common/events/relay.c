@@ -32,6 +32,7 @@
 #include "common/base/failpoint.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
+#include "common/base/text.h"
 #include "common/events/backlog.h"
 #include "common/events/message.h"
 #include "common/events/thread.h"
@@ -140,6 +141,17 @@ static void make_event_id(const struct backlog_record *record, char ret_text[sta
              subject != NULL ? subject->entity->name : record->collection->name, record->id.hex, event->version);
 }
 
+/* By which a bus knows what is published again. The payload is in it, since what a store that was restored writes may
+ * have the version of an event that it had published before. */
+static void make_message_id(const struct backlog_record *record, const char *event_id,
+                            char ret_text[static BUS_MESSAGE_ID_MAX])
+{
+    const struct backlog_event *event = backlog_event(record);
+    CLEANUP(free_pointer)
+    char *text = xasprintf("%s-%016" PRIx64, event_id, text_hash(event->payload, event->length));
+    text_copy_cut(ret_text, BUS_MESSAGE_ID_MAX, text);
+}
+
 static void tell_published(const struct backlog_record *record)
 {
     char event_id[EVENT_ID_MAX];
@@ -178,14 +190,15 @@ static void settle_answer(struct relay *relay)
 static void publish(struct relay *relay, struct backlog_record *record)
 {
     const struct backlog_event *event = backlog_event(record);
-    char event_id[EVENT_ID_MAX];
+    char event_id[EVENT_ID_MAX], message_id[BUS_MESSAGE_ID_MAX];
     make_event_id(record, event_id);
+    make_message_id(record, event_id, message_id);
     record->owner = relay;
     relay->in_flight++;
     pthread_mutex_unlock(&relay->lock);
     failpoint(relay->before_publish);
     bool accepted =
-        bus_publish(relay->bus, event->subject, event_id, event->payload, event->length, on_confirmed, record);
+        bus_publish(relay->bus, event->subject, message_id, event->payload, event->length, on_confirmed, record);
     pthread_mutex_lock(&relay->lock);
     if (!accepted) {
         relay->in_flight--;

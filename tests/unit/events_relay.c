@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Tests of the relay's threads: two instances with writers of their own share an outbox and a bus, both made here,
  * which fail now and then. */
+#include <inttypes.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -168,9 +169,10 @@ bool bus_publish(struct bus *bus UNUSED, const char *subject, const char *messag
     if (sscanf(text, "%u %u", &record, &version) != 2 || !text_equal(subject, "ticket:updated")) {
         break_rule("what was published is not what was written");
     }
-    snprintf(expected_id, sizeof(expected_id), "ticket/%s/%u", make_id(record).hex, version);
+    snprintf(expected_id, sizeof(expected_id), "ticket/%s/%u-%016" PRIx64, make_id(record).hex, version,
+             text_hash(data, length));
     if (!text_equal(message_id, expected_id)) {
-        break_rule("the message's id is not the event's");
+        break_rule("the message's id is not that of the event and its payload");
     }
     bool accepted = world.is_up && world.network_count < NETWORK_MAX && !chance(8);
     if (accepted) {
