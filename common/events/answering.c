@@ -130,8 +130,13 @@ static bool say(struct answering *answering, const struct ask *ask, const struct
             return error_set(error, ERROR_UNAVAILABLE, "the bus does not take the snapshot");
         }
         remember(answering, key, &head, now);
-        log_info("Asked for %s/%s, which is at version %" PRIu64 ": published on %s", entity->name, ask->id.hex,
-                 head.version, catalogue_snapshot(entity)->name);
+        const char *subject = catalogue_snapshot(entity)->name;
+        if (head.version == 0) {
+            log_info("Asked for %s/%s, which is not here: published on %s", entity->name, ask->id.hex, subject);
+        } else {
+            log_info("Asked for %s/%s, which is at version %" PRIu64 ": published on %s", entity->name, ask->id.hex,
+                     head.version, subject);
+        }
     }
     struct ask answer = *ask;
     answer.version = head.version;

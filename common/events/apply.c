@@ -264,8 +264,12 @@ static struct result try_replica(const struct arrival *arrival, bool *ret_again)
     case VERDICT_DONE:
         break;
     }
-    log_info("Already applied: %s/%s is at version %" PRIu64, arrival->route->listener->entity->name, stored.id.hex,
-             stored.version);
+    if (stored.version == 0) {
+        log_info("Nothing to do: there is no %s/%s", arrival->route->listener->entity->name, arrival->own_id.hex);
+    } else {
+        log_info("Already applied: %s/%s is at version %" PRIu64, arrival->route->listener->entity->name, stored.id.hex,
+                 stored.version);
+    }
     return (struct result){.outcome = OUTCOME_DONE, .version = stored.version};
 }
 

@@ -56,7 +56,8 @@ static void ask_all(const struct audit *audit, const struct look *look, const st
             count++;
         }
     }
-    log_info("Asking %s about %zu replicas of an earlier epoch", look->listener->entity->publisher, count);
+    log_info("Asking %s about %zu replica%s of an earlier epoch", look->listener->entity->publisher, count,
+             count == 1 ? "" : "s");
 }
 
 static const struct id *first_earlier(const struct look *look, const struct page *page)

@@ -264,13 +264,15 @@ static bool is_to_compare(const struct history *history)
     return history->is_up && !history->is_compared;
 }
 
-/* Returns whether the store answered. */
-static bool look(struct history *history)
+/* Returns whether the store answered. One that is away is told of once. */
+static bool look(struct history *history, bool had_failed)
 {
     struct error error = ERROR_INIT;
     bool done = history_look(history, history->bus, &error);
-    if (!done) {
-        log_warning("How far the event bus had come cannot be read: %s, retrying in %d ms", error.message, LOOK_MS);
+    if (!done && !had_failed) {
+        log_warning("How far the event bus had come cannot be read: %s, retrying every %d ms", error.message, LOOK_MS);
+    } else if (done && had_failed) {
+        log_info("How far the event bus had come can be read again");
     }
     return done;
 }
@@ -285,7 +287,7 @@ static void *run(void *context)
             condition_wait(&history->changed, &history->lock, LOOK_MS);
         }
         pthread_mutex_unlock(&history->lock);
-        has_failed = !look(history);
+        has_failed = !look(history, has_failed);
         pthread_mutex_lock(&history->lock);
     }
     pthread_mutex_unlock(&history->lock);

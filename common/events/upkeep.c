@@ -169,8 +169,8 @@ static void republish(struct upkeep *upkeep, int64_t wish)
     } else if (!note_done(upkeep, wish, &error)) {
         log_warning("That everything was published again cannot be noted: %s, so it is done again", error.message);
     } else {
-        log_warning("Everything was published again: %" PRIu64 " snapshots in %.1f s", progress.published,
-                    seconds_since(start));
+        log_warning("Everything was published again: %" PRIu64 " snapshot%s in %.1f s", progress.published,
+                    progress.published == 1 ? "" : "s", seconds_since(start));
     }
 }
 
