@@ -207,6 +207,7 @@ def test_a_signal_stops_all_of_it_in_order(home: House, tmp_path: Path, number: 
 def test_an_early_ctrl_c_ends_it_without_a_word(home: House) -> None:
     # It comes when the first of the runner's modules is looked for.
     script = f"import runpy, signal, sys; sys.path.insert(0, {str(RUNNER.parent)!r})\n" \
+             "signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background\n" \
              "class Finder:\n" \
              "    def find_spec(self, name, *rest):\n" \
              "        if name.startswith('runner'): signal.raise_signal(signal.SIGINT)\n" \
