@@ -40,6 +40,8 @@ MEASURE_SECONDS = 5.0
 SETTLE_SECONDS_MAX = 120.0
 SEED_MAX = 10**6
 ACCOUNTS = 5
+BUILD = ROOT / "build" / "release"
+RATE = 60.0
 
 
 @dataclass
@@ -60,8 +62,12 @@ class Options:
 
     @property
     def again(self) -> str:
-        """How to run it again."""
-        return f"make chaos SEED={self.seed} STORE={self.store} BUS={self.bus} SECONDS={self.seconds:g}"
+        """How to run it again, with the same programs and limits: with other limits, a seed makes other faults."""
+        if (self.build, self.rate, self.limits) == (BUILD, RATE, Limits()):
+            return f"make chaos SEED={self.seed} STORE={self.store} BUS={self.bus} SECONDS={self.seconds:g}"
+        return (f"{sys.executable} -B tests/chaos/chaos.py --build {os.path.relpath(self.build, ROOT)}"
+                f" --store {self.store} --bus {self.bus} --seconds {self.seconds:g} --seed {self.seed}"
+                f" --rate {self.rate:g} --frozen-max {self.limits.frozen:g} --away-max {self.limits.away:g}")
 
 
 class Run:
@@ -198,14 +204,16 @@ def interrupt(number: int, frame: object) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--build", type=Path, default=ROOT / "build" / "release", help="where the programs are")
+    parser.add_argument("--build", type=Path, default=BUILD, help="where the programs are")
     parser.add_argument("--store", choices=STORES, help="one store; else each in turn")
     parser.add_argument("--bus", choices=BUSES, help="one bus; else each in turn")
     parser.add_argument("--seconds", type=float, default=600, help="how long each pair has to endure it")
     parser.add_argument("--seed", type=int, help="what goes wrong, and when; else at random")
-    parser.add_argument("--rate", type=float, default=60, help="requests a second")
-    parser.add_argument("--frozen-max", type=float, default=20, help="seconds for which a process is frozen at most")
-    parser.add_argument("--away-max", type=float, default=12, help="seconds for which anything else lasts at most")
+    parser.add_argument("--rate", type=float, default=RATE, help="requests a second")
+    parser.add_argument("--frozen-max", type=float, default=Limits.frozen,
+                        help="seconds for which a process is frozen at most")
+    parser.add_argument("--away-max", type=float, default=Limits.away,
+                        help="seconds for which anything else lasts at most")
     parser.add_argument("--verbose", action="store_true", help="tell each fault")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, interrupt)

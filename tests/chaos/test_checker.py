@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The checker can fail: every kind of violation, put into a healthy history, is found, and by the check that is for it."""
+"""The checker can fail: every kind of violation, put into a healthy history, is found, and by the check that is for it.
+And a seed means something: what is drawn from it hangs on nothing else."""
 
 from __future__ import annotations
 
 import copy
+import random
 import sys
 import unittest
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
 
 from checker import CHECKS, EVENT_WORKERS, Apply, Event, Evidence, Letter, Record, check, flatten  # noqa: E402
+from faults import Faults, Limits  # noqa: E402
 from journal import Answer  # noqa: E402
 
 ANN, TICKET, OTHER, FIRST, SECOND = "a" * 24, "1" * 24, "2" * 24, "c" * 24, "d" * 24
@@ -365,6 +369,37 @@ class Checker(unittest.TestCase):
     def test_what_was_noticed_on_the_way(self) -> None:
         self.evidence.problems.append("orders-1 ended by itself with status -11")
         self.assert_found("nothing else went wrong")
+
+
+class Drawn(Faults):
+    """Keeps what comes of each draw in which no time and no length is."""
+
+    def __init__(self, seed: int, limits: Limits):
+        world = MagicMock()
+        world.targets = {f"{group}-1": MagicMock(group=group) for group in ("auth", "tickets", "orders")}
+        world.links = {"tickets-1-bus": MagicMock(), "orders-1-bus": MagicMock()}
+        super().__init__(world, MagicMock(), seed, limits, lambda text: None)
+        self.drawn: list[int] = []
+
+    def _begin(self, now: float) -> None:
+        super()._begin(now)
+        self.drawn.append(self._detail)
+
+
+class Seed(unittest.TestCase):
+    def draw(self, seed: int, limits: Limits, pause: float) -> list[int]:
+        faults, rng, now = Drawn(seed, limits), random.Random(pause), 0.0
+        while now < 300:
+            faults.tick(now)
+            now += rng.uniform(0.01, pause)
+        return faults.drawn[:200]
+
+    def test_what_is_drawn_hangs_on_the_seed_alone(self) -> None:
+        drawn = self.draw(7, Limits(), 0.02)
+        self.assertEqual(len(drawn), 200)
+        self.assertEqual(self.draw(7, Limits(), 0.1), drawn)
+        self.assertEqual(self.draw(7, Limits(6.0, 4.0, 4.0), 0.02), drawn)
+        self.assertNotEqual(self.draw(8, Limits(), 0.02), drawn)
 
 
 if __name__ == "__main__":
