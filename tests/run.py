@@ -31,7 +31,7 @@ INTEGRATION = "integration"
 CHAOS = "chaos"
 CHECKER_SECONDS_MAX = 60
 # Enough for each kind of failure to happen a few times; `make chaos` has more patience.
-CHAOS_SECONDS = 45
+CHAOS_SECONDS = 60
 CHAOS_SECONDS_MAX = 300
 CHAOS_LIMITS = ("--frozen-max", "6", "--away-max", "4")
 # Requests a second that two cores can do beside all that happens.
