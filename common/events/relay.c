@@ -66,8 +66,9 @@ struct relay {
     int64_t retry_ms; /* the present delay */
     int64_t retry_at; /* nothing is published before this moment */
     int64_t sweep_at;
-    bool was_swept; /* once, at least */
-    bool is_held;   /* nothing is to be published now */
+    bool was_swept;    /* once, at least */
+    bool cannot_sweep; /* the reader's own */
+    bool is_held;      /* nothing is to be published now */
     bool is_stopping;
     bool is_flushing; /* the remover ends when there is nothing left */
 };
@@ -276,6 +277,18 @@ static bool take_swept(struct relay *relay, const struct outbox_page *page)
     return has_news && page->more;
 }
 
+/* A store that is away is told of once. */
+static void tell_swept(struct relay *relay, bool done, const struct error *error)
+{
+    if (!done && !relay->cannot_sweep) {
+        log_warning("The outboxes cannot be swept: %s, retrying every %" PRId64 " ms", error->message,
+                    relay->config.sweep_ms);
+    } else if (done && relay->cannot_sweep) {
+        log_info("The outboxes can be swept again");
+    }
+    relay->cannot_sweep = !done;
+}
+
 /* With the lock held, which is released for a while. */
 static void sweep(struct relay *relay)
 {
@@ -290,10 +303,7 @@ static void sweep(struct relay *relay)
     backlog_sweep_begins(relay->backlog);
     pthread_mutex_unlock(&relay->lock);
     bool done = store_outbox_read(relay->config.store, &query, &page, &error);
-    if (!done) {
-        log_warning("The outboxes cannot be swept: %s, retrying in %" PRId64 " ms", error.message,
-                    relay->config.sweep_ms);
-    }
+    tell_swept(relay, done, &error);
     pthread_mutex_lock(&relay->lock);
     bool goes_on = done && take_swept(relay, &page);
     backlog_sweep_ends(relay->backlog);
