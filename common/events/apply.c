@@ -14,7 +14,8 @@
 #include "common/events/verdict.h"
 
 enum {
-    CONFLICTS_MAX = 32, /* lost races in a row before others get their turn */
+    CONFLICTS_MAX = 32,                   /* lost races in a row before others get their turn */
+    EPOCH_AHEAD_MS = 24 * 60 * 60 * 1000, /* epochs are moments, of clocks that may differ by less than that */
 };
 
 static struct metric_family snapshots_applied = {
@@ -296,8 +297,20 @@ static struct result write_own(const struct arrival *arrival, struct record *own
     return (struct result){.outcome = OUTCOME_APPLIED, .version = own->version};
 }
 
+/* A record of ours that has taken a number of a later epoch believes no earlier one. So that nobody can put that
+ * out of the reach of --restored, whose epoch is the moment at which it is run, what is far ahead of that is not taken.
+ */
+static bool is_of_the_future(const struct arrival *arrival)
+{
+    int64_t now = clock_now(arrival->route->listening->clock);
+    return (int64_t)arrival->head.epoch > now + EPOCH_AHEAD_MS;
+}
+
 static struct result try_effect(const struct arrival *arrival, bool *ret_again)
 {
+    if (is_of_the_future(arrival)) {
+        return (struct result){.outcome = OUTCOME_STRAY, .error = {ERROR_INVALID, "stray: its epoch is of the future"}};
+    }
     const struct listener *listener = arrival->route->listener;
     CLEANUP(free_pointer) void *value = xcalloc(1, listener->collection->table->size);
     struct record own;

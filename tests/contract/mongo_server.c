@@ -18,10 +18,14 @@
 #include <cmocka.h>
 
 #include "common/base/clock.h"
+#include "common/base/id.h"
 #include "common/base/memory.h"
 #include "common/base/text.h"
 
 enum {
+    PORT_FIRST = 10000,
+    PORT_LAST = 32767,
+    PORT_TRIES = 1000,
     START_MS = 30000,
     POLL_US = 5000,
     OPEN_FILES_MAX = 8, /* of nftw */
@@ -34,16 +38,22 @@ struct mongo_server {
     pid_t process; /* 0: none */
 };
 
+/* Not of those that outgoing connections are given: one of these might take it before the server does. */
 static unsigned free_port(void)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof(address);
-    int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_true(descriptor >= 0);
-    assert_int_equal(bind(descriptor, (struct sockaddr *)&address, size), 0);
-    assert_int_equal(getsockname(descriptor, (struct sockaddr *)&address, &size), 0);
-    close(descriptor);
-    return ntohs(address.sin_port);
+    for (int i = 0; i < PORT_TRIES; i++) {
+        address.sin_port = htons((uint16_t)(PORT_FIRST + random_below(PORT_LAST - PORT_FIRST + 1)));
+        int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_true(descriptor >= 0);
+        bool is_free = bind(descriptor, (struct sockaddr *)&address, sizeof(address)) == 0;
+        close(descriptor);
+        if (is_free) {
+            return ntohs(address.sin_port);
+        }
+    }
+    fail_msg("no port is free");
+    return 0;
 }
 
 struct mongo_server *mongo_server_new(enum mongo_server_store store)

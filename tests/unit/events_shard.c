@@ -439,6 +439,28 @@ static void buries_a_stray(void **state UNUSED)
     fake_end();
 }
 
+/* Once taken, it would be above every epoch that --restored can give. */
+static void buries_an_effect_of_an_epoch_of_the_future(void **state UNUSED)
+{
+    enum { DAY_MS = 24 * 60 * 60 * 1000 };
+    fake_begin(&effect, IN_FLIGHT, 1);
+    struct order order = {.status = ORDER_CREATED,
+                          .user_id = fake_id(1),
+                          .ticket = {.id = fake_id(1), .title = "A", .price = 1},
+                          .reservation = 1};
+    uint64_t now = (uint64_t)clock_now(NULL);
+    size_t forged = fake_publish_epoch(event_order_created(&order), fake_id(101), 1, now + 2 * DAY_MS);
+    deliver_and_run(forged, 0);
+    assert_int_equal(fake.letters, 1);
+    assert_non_null(strstr(fake.last_letter, "its epoch is of the future"));
+    assert_int_equal(version_of(1), 0);
+    size_t restored = fake_publish_epoch(event_order_created(&order), fake_id(101), 1, now);
+    deliver_and_run(restored, 0);
+    assert_int_equal(fake.letters, 1);
+    assert_int_equal(version_of(1), 1);
+    fake_end();
+}
+
 /* An expiration has no version: only what it does to our record counts. */
 static enum effect expire(const struct record *source UNUSED, const void *entity UNUSED, struct record *own,
                           void *own_value, struct event *ret_event)
@@ -516,6 +538,7 @@ int main(void)
         cmocka_unit_test(holds_an_effect_until_its_record_has_changed),
         cmocka_unit_test(goes_on_when_a_request_has_changed_the_record),
         cmocka_unit_test(buries_a_stray),
+        cmocka_unit_test(buries_an_effect_of_an_epoch_of_the_future),
         cmocka_unit_test(applies_what_has_no_version_as_often_as_it_changes_something),
         cmocka_unit_test(ignores_what_is_about_none_of_our_records),
     };
