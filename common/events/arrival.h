@@ -33,6 +33,7 @@ struct listening {
 
 /* What is known of a subject for the metrics: metrics.h. */
 struct route_metrics {
+    atomic_uint_fast64_t first;    /* the sequence of the first new event, from which the lag counts; 0: none */
     atomic_uint_fast64_t received; /* the sequence of the last new event; 0: none */
     atomic_uint_fast64_t applied;  /* the highest sequence that was acknowledged; 0: none */
     struct arrival *first_held, *last_held;

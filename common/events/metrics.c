@@ -65,8 +65,12 @@ void event_metrics_received(struct arrival *arrival, int64_t stored_at, bool is_
     if (is_again) {
         metric_add(metric_with(&redelivered, subject_of(arrival)), 1);
     } else {
-        if (arrival->sequence < atomic_load(&metrics->received)) {
+        uint64_t last = atomic_load(&metrics->received);
+        if (arrival->sequence < last) {
             atomic_store(&metrics->applied, 0);
+        }
+        if (last == 0 || arrival->sequence < last) {
+            atomic_store(&metrics->first, arrival->sequence);
         }
         atomic_store(&metrics->received, arrival->sequence);
     }
@@ -147,11 +151,13 @@ static void collect_route(void *context)
     metric_set(metric_with(&held_age, subject), (double)age / MILLISECONDS_IN_SECOND);
     uint64_t applied_sequence = atomic_load(&metrics->applied);
     uint64_t received_sequence = atomic_load(&metrics->received);
-    uint64_t behind = received_sequence > applied_sequence ? received_sequence - applied_sequence : 0;
+    uint64_t first_sequence = atomic_load(&metrics->first);
+    uint64_t done = applied_sequence > 0 || first_sequence == 0 ? applied_sequence : first_sequence - 1;
+    uint64_t behind = received_sequence > done ? received_sequence - done : 0;
     /* Before something has come, where it will begin is not known: 0 would be a jump. */
     metric_set(metric_with(&last_received, subject), received_sequence > 0 ? (double)received_sequence : NAN);
     metric_set(metric_with(&last_applied, subject), applied_sequence > 0 ? (double)applied_sequence : NAN);
-    metric_set(metric_with(&lag, subject), received_sequence > 0 && applied_sequence == 0 ? 1 : (double)behind);
+    metric_set(metric_with(&lag, subject), (double)behind);
 }
 
 void event_metrics_watch(struct route *route)
