@@ -79,7 +79,12 @@ public final class MongoTestServer {
             System.exit(64);
         }
         MongoServer server = new MongoServer(openBackend(arguments.length == 3 ? arguments[2] : null));
-        server.bind(new InetSocketAddress(arguments[0], Integer.parseInt(arguments[1])));
+        try {
+            server.bind(new InetSocketAddress(arguments[0], Integer.parseInt(arguments[1])));
+        } catch (Exception e) { // netty throws what it does not declare, and its threads would go on for ever
+            System.err.println("cannot listen on " + arguments[0] + " port " + arguments[1] + ": " + e.getMessage());
+            System.exit(1);
+        }
         Runtime.getRuntime().addShutdownHook(new Thread(server::shutdownNow));
         System.out.println("listening on port " + server.getLocalAddress().getPort());
     }
