@@ -17,7 +17,7 @@ from harness import ROOT, Client, Process, Service, System, wait_until
 from wire import check_errors, token_of
 
 # More than enough for an event to be tried, and delivered, more often than would end in a dead letter.
-AWAY_SECONDS = float(os.environ.get("TURNSTILE_AWAY_SECONDS") or 8)
+AWAY_SECONDS = float(os.environ.get("TURNSTILE_AWAY_SECONDS") or 30)
 QUICK_SECONDS = 3.5
 SELLER, BUYER = "5e11e45e11e45e11e45e11e4", "b0b0b0b0b0b0b0b0b0b0b0b0"
 LISTED = 5
