@@ -5,6 +5,7 @@
  * acknowledged and each replica is what its owner has; and where nothing was lost, the versions applied are 1, 2, 3, …
  *
  * Usage: events_property [FIRST_SEED [HOW_MANY]] */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,7 +21,7 @@
 
 enum {
     SEEDS = 2000,
-    RECORDS_MAX = 4,
+    RECORDS_MAX = 8,
     VERSIONS_MAX = 8,
     STRAY_VERSION = VERSIONS_MAX + 2, /* no version of the owner's, nor one behind its last */
     IN_FLIGHT = 8,
@@ -57,8 +58,8 @@ static struct {
 static int tell_the_seed(void **state UNUSED)
 {
     if (!history.has_ended) {
-        print_error("The history of seed %d has failed. To run it again: tests/unit/events_property %d 1\n",
-                    (int)history.seed, (int)history.seed);
+        print_error("The history of seed %d has failed. To run it again: %s %d 1\n", (int)history.seed,
+                    program_invocation_name, (int)history.seed);
     }
     return 0;
 }
