@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the test programs it is given, the integration tests and chaos, and ends with the counts of all of them.
 
+The integration tests, which mostly wait, run beside the programs and chaos; what they say is shown when they are done.
+
 A program is given as its path, and behind that the environment variables that choose its engine, if it has several:
 build/test/tests/contract/store,TEST_STORE=mongo is reported as contract/store [mongo]. Its output is shown when it
 fails (or always, with --verbose). The counts are also left in
@@ -17,8 +19,10 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 PROGRAM_SECONDS_MAX = 120
@@ -28,6 +32,7 @@ COLLECT_SECONDS_MAX = 60
 PYTEST_NO_TESTS = 5
 SUGGESTIONS_MAX = 5
 INTEGRATION = "integration"
+COUNTS_FILE = "pytest-counts"
 CHAOS = "chaos"
 CHECKER_SECONDS_MAX = 60
 # Enough for each kind of failure to happen a few times; `make chaos` has more patience.
@@ -79,12 +84,42 @@ def stop(process: subprocess.Popen[bytes]) -> bytes:
     return text or b""
 
 
-def run_bounded(command: list[str], seconds: int, output: int | None,
-                settings: dict[str, str] | None = None) -> tuple[int | None, str]:
+class Beside:
+    """What runs in a thread of its own, beside the integration tests, until it is done or called off."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.is_called_off = False
+
+    def begin(self, start: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self.is_called_off:
+                raise KeyboardInterrupt
+            self._process = start()
+            return self._process
+
+    def end(self) -> None:
+        with self._lock:
+            self._process = None
+
+    def call_off(self, number: signal.Signals) -> None:
+        """Signals what runs, so that it stops what it has started; nothing more is begun."""
+        with self._lock:
+            self.is_called_off = True
+            if self._process is not None:
+                os.killpg(self._process.pid, number)
+
+
+def run_bounded(command: list[str], seconds: int, output: int | None, settings: dict[str, str] | None = None,
+                beside: Beside | None = None) -> tuple[int | None, str]:
     """Runs a command in a process group of its own; status None means that it had to be stopped."""
-    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output,
-                               env={**os.environ, **(settings or {})},
-                               stderr=subprocess.STDOUT if output else None, process_group=0)
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output,
+                                env={**os.environ, **(settings or {})},
+                                stderr=subprocess.STDOUT if output else None, process_group=0)
+
+    process = beside.begin(start) if beside else start()
     try:
         text, _ = process.communicate(timeout=seconds)
         return process.returncode, (text or b"").decode(errors="replace")
@@ -93,6 +128,9 @@ def run_bounded(command: list[str], seconds: int, output: int | None,
     except BaseException:
         stop(process)
         raise
+    finally:
+        if beside:
+            beside.end()
 
 
 def describe(status: int | None, seconds: int) -> str:
@@ -119,10 +157,11 @@ class Program:
         return f"{self.path.parent.name}/{self.path.name}{engines}"
 
 
-def run_program(program: Program, verbose: bool) -> Counts:
+def run_program(program: Program, verbose: bool, beside: Beside) -> Counts:
     name = program.name
     start = time.monotonic()
-    status, output = run_bounded([str(program.path.resolve())], PROGRAM_SECONDS_MAX, subprocess.PIPE, program.settings)
+    status, output = run_bounded([str(program.path.resolve())], PROGRAM_SECONDS_MAX, subprocess.PIPE, program.settings,
+                                 beside)
     counts = count_cmocka(output, 1 if status is None else status)
     if verbose or counts.failed:
         print(output, end="" if output.endswith("\n") else "\n")
@@ -153,11 +192,11 @@ class Chaos:
             suites.append(cls(f"{CHAOS} [{store}, {bus}]", arguments, CHAOS_SECONDS_MAX))
         return suites
 
-    def run(self, verbose: bool) -> Counts:
+    def run(self, verbose: bool, beside: Beside) -> Counts:
         start = time.monotonic()
         program, *arguments = self.arguments
         command = [sys.executable, "-B", f"tests/chaos/{program}", *arguments]
-        status, output = run_bounded(command, self.seconds_max, subprocess.PIPE)
+        status, output = run_bounded(command, self.seconds_max, subprocess.PIPE, beside=beside)
         counts = Counts(passed=1) if status == 0 else Counts(failed=1)
         if verbose or counts.failed:
             print(output, end="" if output.endswith("\n") else "\n")
@@ -175,17 +214,24 @@ def word_for_pytest(only: str) -> str | None:
     return None if folder in (*PROGRAM_FOLDERS, CHAOS) or only.startswith(f"{CHAOS} ") else only
 
 
-def pytest_command(build: Path, word: str, *arguments: str) -> list[str]:
-    os.environ.update(TURNSTILE_BUILD=str(build), PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", PYTHONDONTWRITEBYTECODE="1")
+def set_environment(build: Path) -> None:
+    """Of everything that is run; before any thread is."""
+    os.environ.update(TURNSTILE_BUILD=str(build), TURNSTILE_COUNTS=str(build / COUNTS_FILE),
+                      PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", PYTHONDONTWRITEBYTECODE="1")
+
+
+def pytest_command(word: str, *arguments: str) -> list[str]:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/integration", *arguments]
     return [*command, "-k", word] if word else command
 
 
-def run_integration(build: Path, word: str, verbose: bool) -> Counts:
-    report = build / "pytest-counts"
+def run_integration(build: Path, word: str, verbose: bool, is_alone: bool) -> Counts:
+    report = build / COUNTS_FILE
     report.unlink(missing_ok=True)
-    os.environ["TURNSTILE_COUNTS"] = str(report)
-    status, _ = run_bounded(pytest_command(build, word, "-v" if verbose else "-q"), INTEGRATION_SECONDS_MAX, None)
+    status, said = run_bounded(pytest_command(word, "-v" if verbose else "-q"), INTEGRATION_SECONDS_MAX,
+                               None if is_alone else subprocess.PIPE)
+    if status != PYTEST_NO_TESTS or not word:
+        print(said, end="", flush=True)
     if status == PYTEST_NO_TESTS and word:
         return Counts()
     counts = Counts(*map(int, report.read_text().split())) if report.exists() else Counts()
@@ -195,9 +241,9 @@ def run_integration(build: Path, word: str, verbose: bool) -> Counts:
     return counts
 
 
-def integration_names(build: Path, word: str) -> list[str]:
+def integration_names(word: str) -> list[str]:
     """As integration/<file>::<test>."""
-    status, output = run_bounded(pytest_command(build, word, "--collect-only", "-q"), COLLECT_SECONDS_MAX,
+    status, output = run_bounded(pytest_command(word, "--collect-only", "-q"), COLLECT_SECONDS_MAX,
                                  subprocess.PIPE)
     found = re.findall(r"^(?:.*/)?(\w+)\.py::(\w+)", output, re.MULTILINE)
     return [f"{INTEGRATION}/{file}::{test}" for file, test in found] if status == 0 else []
@@ -216,15 +262,15 @@ def similar_names(only: str, names: list[str]) -> list[str]:
     return list(dict.fromkeys(name for word in close for name in by_word[word]))[:SUGGESTIONS_MAX]
 
 
-def check_only(only: str, suites: list[Program | Chaos], build: Path, has_integration: bool) -> bool:
+def check_only(only: str, suites: list[Program | Chaos], has_integration: bool) -> bool:
     """Whether the word names a test; says so if not."""
     names = [suite.name for suite in suites]
     if any(only in name for name in names):
         return True
     word = word_for_pytest(only)
-    if has_integration and word is not None and integration_names(build, word):
+    if has_integration and word is not None and integration_names(word):
         return True
-    names += integration_names(build, "") if has_integration else []
+    names += integration_names("") if has_integration else []
     similar = similar_names(only, names)
     known = f"like {', '.join(similar)}" if similar else f"such as {names[0]}, {names[-1].partition('::')[0]}"
     print(f"ONLY={only}: no test has this in its name; there are names {known}"
@@ -238,6 +284,26 @@ def keep_addresses_in_place() -> None:
     persona = libc.personality(0xFFFFFFFF)
     if persona != -1:
         libc.personality(persona | ADDR_NO_RANDOMIZE)
+
+
+@dataclass
+class Results:
+    total: Counts = field(default_factory=Counts)
+    failures: list[str] = field(default_factory=list)
+
+    def add(self, name: str, counts: Counts) -> None:
+        self.total.add(counts)
+        self.failures += [name] if counts.failed else []
+
+
+def run_all(suites: list[Program | Chaos], verbose: bool, beside: Beside, results: Results) -> None:
+    for suite in suites:
+        try:
+            counts = run_program(suite, verbose, beside) if isinstance(suite, Program) else suite.run(verbose, beside)
+        except KeyboardInterrupt:
+            return
+        if not beside.is_called_off:
+            results.add(suite.name, counts)
 
 
 def main() -> int:
@@ -254,28 +320,31 @@ def main() -> int:
 
     has_integration = options.sanitizer != "thread"
     build = options.build.resolve()
+    set_environment(build)
     chaos = Chaos.suites(options.chaos if has_integration else [], build, options.sanitizer)
     if options.check:
-        return 0 if check_only(options.only, [*options.programs, *chaos], build, has_integration) else 1
+        return 0 if check_only(options.only, [*options.programs, *chaos], has_integration) else 1
     if options.sanitizer:
         keep_addresses_in_place()
-    total = Counts()
-    failures = []
-    for program in options.programs:
-        if options.only in program.name:
-            counts = run_program(program, options.verbose)
-            total.add(counts)
-            failures += [program.name] if counts.failed else []
+    suites = [suite for suite in [*options.programs, *chaos] if options.only in suite.name]
     word = word_for_pytest(options.only)
-    if has_integration and word is not None:
-        counts = run_integration(build, word, options.verbose)
-        total.add(counts)
-        failures += [INTEGRATION] if counts.failed else []
-    for suite in chaos:
-        if options.only in suite.name:
-            counts = suite.run(options.verbose)
-            total.add(counts)
-            failures += [suite.name] if counts.failed else []
+    results = Results()
+    beside = Beside()
+    thread = threading.Thread(target=run_all, args=(suites, options.verbose, beside, results))
+    thread.start()
+    try:
+        counts = Counts()
+        if has_integration and word is not None:
+            counts = run_integration(build, word, options.verbose, is_alone=not suites)
+        thread.join()
+    except BaseException:
+        beside.call_off(signal.SIGINT)
+        thread.join(STOP_SECONDS_MAX)
+        beside.call_off(signal.SIGKILL)
+        thread.join()
+        raise
+    results.add(INTEGRATION, counts)
+    total, failures = results.total, results.failures
 
     (options.build / "test-summary").write_text(f"{total.passed} {total.failed} {total.skipped}\n")
     print("\nfailed: " + ", ".join(failures) if failures else "")
