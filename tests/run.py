@@ -214,10 +214,12 @@ def word_for_pytest(only: str) -> str | None:
     return None if folder in (*PROGRAM_FOLDERS, CHAOS) or only.startswith(f"{CHAOS} ") else only
 
 
-def set_environment(build: Path) -> None:
+def set_environment(build: Path, counts: bool) -> None:
     """Of everything that is run; before any thread is."""
-    os.environ.update(TURNSTILE_BUILD=str(build), TURNSTILE_COUNTS=str(build / COUNTS_FILE),
-                      PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", PYTHONDONTWRITEBYTECODE="1")
+    os.environ.update(TURNSTILE_BUILD=str(build), PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", PYTHONDONTWRITEBYTECODE="1")
+    os.environ.pop("TURNSTILE_COUNTS", None)
+    if counts:
+        os.environ["TURNSTILE_COUNTS"] = str(build / COUNTS_FILE)
 
 
 def pytest_command(word: str, *arguments: str) -> list[str]:
@@ -320,7 +322,7 @@ def main() -> int:
 
     has_integration = options.sanitizer != "thread"
     build = options.build.resolve()
-    set_environment(build)
+    set_environment(build, counts=not options.check)
     chaos = Chaos.suites(options.chaos if has_integration else [], build, options.sanitizer)
     if options.check:
         return 0 if check_only(options.only, [*options.programs, *chaos], has_integration) else 1
