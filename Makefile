@@ -14,7 +14,7 @@ bus_SOURCES := bus.c handle.c link.c metrics.c names.c position.c probe.c publis
 events_SOURCES := answering.c apply.c arrival.c asking.c audit.c backlog.c catalogue.c dead_letter.c entities.c \
   epoch.c events.c held.c history.c inbox.c letter.c listener.c message.c metrics.c owner.c refresh.c relay.c relay_metrics.c \
   republish.c shard.c signals.c snapshot.c thread.c upkeep.c verdict.c wish.c
-service_SOURCES := health.c metrics.c operations.c process.c resource.c service.c settings.c signals.c
+service_SOURCES := health.c healthcheck.c metrics.c operations.c process.c resource.c service.c settings.c signals.c
 MODULES := base schema http auth store bus events service
 
 SERVICES := auth tickets orders

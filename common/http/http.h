@@ -49,6 +49,7 @@ struct route {
     enum access access;
     const struct table *body; /* what the JSON body must be (IN_REQUEST), NULL: no body is read */
     bool on_io_thread;        /* needs no store and does not block: no queue, no worker */
+    bool is_probe;            /* asked all the time: what goes well is not logged but for debugging */
     http_handler *handler;
 };
 

@@ -204,7 +204,7 @@ void respond_refusal(struct http_request *request)
 static bool is_of_interest(const struct http_request *request)
 {
     const struct route *route = request->match.route;
-    return route == NULL || !route->on_io_thread || request->status >= 400 || !text_equal(route->method, "GET");
+    return route == NULL || !route->is_probe || request->status >= 400;
 }
 
 static void report(struct http_request *request)

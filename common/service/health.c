@@ -47,9 +47,9 @@ static void get_readyz(struct http_request *request, void *context)
 }
 
 static const struct route routes[] = {
-    {.method = "GET", .path = "/healthz", .on_io_thread = true, .handler = get_healthz},
-    {.method = "GET", .path = "/readyz", .handler = get_readyz},
-    {.method = "GET", .path = "/metrics", .on_io_thread = true, .handler = service_metrics_get},
+    {.method = "GET", .path = "/healthz", .on_io_thread = true, .is_probe = true, .handler = get_healthz},
+    {.method = "GET", .path = "/readyz", .is_probe = true, .handler = get_readyz},
+    {.method = "GET", .path = "/metrics", .on_io_thread = true, .is_probe = true, .handler = service_metrics_get},
 };
 
 void health_routes(const struct route *own, struct route ret_routes[static SERVICE_ROUTES_MAX])

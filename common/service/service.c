@@ -13,6 +13,7 @@
 #include "common/base/memory.h"
 #include "common/base/text.h"
 #include "common/service/health.h"
+#include "common/service/healthcheck.h"
 #include "common/service/metrics.h"
 #include "common/service/operations.h"
 #include "common/service/settings.h"
@@ -33,11 +34,13 @@ enum {
 
 static void usage(const struct service_definition *definition, FILE *file)
 {
-    fprintf(file,
-            "Usage: %s [--help | --version | --config-names | OPERATION]\n"
-            "%s\n\n"
-            "An operation is done in place of running, with the same variables:\n\n",
-            definition->name, definition->summary);
+    fprintf(
+        file,
+        "Usage: %s [--help | --version | --config-names | --healthcheck | OPERATION]\n"
+        "%s\n\n"
+        "  --healthcheck   ask the instance at LISTEN_ADDRESS and PORT whether it is ready: 0 if it is, 1 if not\n\n"
+        "An operation is done in place of running, with the same variables:\n\n",
+        definition->name, definition->summary);
     operation_print_help(definition, file);
     fputs("\nEverything is configured by environment variables.\n\n", file);
     settings_print_help(definition, file);
@@ -56,6 +59,8 @@ static bool answer_command_line(int argc, char **argv, const struct service_defi
         printf("%s %s\n", definition->name, TURNSTILE_VERSION);
     } else if (argc == 2 && text_equal(argv[1], "--config-names")) {
         settings_print_names(definition, stdout);
+    } else if (argc == 2 && text_equal(argv[1], "--healthcheck")) {
+        *ret_status = healthcheck_run(definition);
     } else if (operation_parse(argc, argv, definition, ret_operation, &error)) {
         return false;
     } else {

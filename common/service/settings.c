@@ -70,11 +70,15 @@ static const char *check_cookie_name(const char *value)
 
 #define SETTING(member) .offset = offsetof(struct service_settings, member)
 
-static const struct config_option common_options[] = {
+static const struct config_option listening_options[] = {
     {"LISTEN_ADDRESS", CONFIG_TEXT, SETTING(listen_address), .default_value = "127.0.0.1", .min = 1, .max = 64,
      .help = "address to listen on; 0.0.0.0 for all", .check = check_address},
     {"PORT", CONFIG_INTEGER, SETTING(port), .default_value = "3000", .min = 1, .max = 65535,
      .help = "port to listen on"},
+    {.name = NULL},
+};
+
+static const struct config_option common_options[] = {
     {"STORE_URI", CONFIG_TEXT, SETTING(store_uri), .required = true, .min = 1, .max = CONFIG_TEXT_MAX - 1,
      .help = "where records are kept: sqlite:<path of the file> or mongodb://[user:password@]host[:port]/<database>",
      .check = check_store_uri},
@@ -117,11 +121,16 @@ static const struct config_option bus_options[] = {
 
 #undef SETTING
 
+bool settings_load_listening(struct service_settings *ret_settings, FILE *problems)
+{
+    return config_load(listening_options, ret_settings, problems) == 0;
+}
+
 bool settings_load(struct service *service, FILE *problems)
 {
     const struct service_definition *definition = service->definition;
     struct service_settings *settings = &service->settings;
-    size_t count = config_load(common_options, settings, problems);
+    size_t count = config_load(listening_options, settings, problems) + config_load(common_options, settings, problems);
     if (definition->uses_bus) {
         count += config_load(bus_options, settings, problems);
         if (settings->client_id[0] == '\0') {
@@ -151,6 +160,7 @@ static void collect_options(const struct service_definition *definition,
                             struct config_option ret_all[static SETTINGS_MAX])
 {
     size_t count = append_options(ret_all, 0, definition->options);
+    count = append_options(ret_all, count, listening_options);
     count = append_options(ret_all, count, common_options);
     if (definition->uses_bus) {
         count = append_options(ret_all, count, bus_options);
