@@ -93,6 +93,7 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 PYTHON ?= /usr/bin/python3
+DOCKER ?= docker
 VARIANT ?= $(or $(SAN),release)
 TEST_VARIANT := $(or $(SAN),test)
 BUILD ?= build/$(VARIANT)
@@ -182,6 +183,13 @@ lint: build ## check formatting, layers, banned functions, headers, shell script
 format: ## format all C files as .clang-format says
 	@find common services tools tests examples -name '*.[ch]' 2>/dev/null | xargs clang-format -i
 
+.PHONY: images push push-nowhere
+images: $(addprefix image-,$(SERVICES) $(TOOLS)) ## build container images, turnstile-<program>:TAG
+
+push: $(if $(REGISTRY),$(addprefix push-,$(SERVICES) $(TOOLS)),push-nowhere) ## build container images and push them to REGISTRY=host/path
+push-nowhere:
+	@echo 'make: say where to push to: make push REGISTRY=host/path' >&2; exit 1
+
 clean: ## remove build/ (not .deps/, nor what runs in run/)
 	rm -rf build
 
@@ -200,6 +208,7 @@ help: ## this list
 	  '  STORE=mongodb://host   up: a server for the stores, in place of files' \
 	  '  RUN_DIR=run            up, down: where pid files, logs, stores and the key are kept' \
 	  '  HTTP_PORT=8080 NATS_PORT=4222 NATS_MONITOR_PORT=8222  up: the ports' \
+  '  REGISTRY=host/path TAG=$(VERSION)  images, push: what they are called' \
 	  'Whatever else is set reaches the services: LOG_LEVEL=debug make up'
 
 # ---- how files come about ------------------------------------------------------------------------------------
@@ -269,6 +278,23 @@ $(BUILD)/tests/$(1): $(patsubst %.c,$(BUILD)/%.o,tests/$(1).c $($(notdir $(1))_W
 endef
 $(foreach name,$(UNIT_TESTS),$(eval $(call test_program,unit/$(name))))
 $(foreach name,$(CONTRACT_TESTS),$(eval $(call test_program,contract/$(name))))
+
+# Images are built by the engine, which knows what is up to date. Asked for quietly, it tells all when a build fails.
+TAG ?= $(VERSION)
+image_name = $(if $(REGISTRY),$(REGISTRY:/=)/)turnstile-$(1):$(TAG)
+define image
+.PHONY: image-$(1) push-$(1)
+image-$(1):
+	$$(call say,IMAGE,$$(call image_name,$(1)))
+	$$(Q)$$(DOCKER) build $(if $(V),,--quiet) --target $(3) --build-arg PROGRAM=$(2)/$(1) --build-arg VERSION=$(VERSION) \
+	  --tag $$(call image_name,$(1)) . $(if $(V),,>/dev/null)
+
+push-$(1): image-$(1)
+	$$(call say,PUSH,$$(call image_name,$(1)))
+	$$(Q)$$(DOCKER) push $(if $(V),,--quiet) $$(call image_name,$(1))
+endef
+$(foreach name,$(SERVICES),$(eval $(call image,$(name),services,service)))
+$(foreach name,$(TOOLS),$(eval $(call image,$(name),tools,tool)))
 
 .PRECIOUS: $(BUILD)/tests/bench/%.o
 $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(COMMON_LIBRARY) $(LINK_STAMP)
