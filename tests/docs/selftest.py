@@ -35,7 +35,7 @@ BREAKAGES = [
     ("common/bus/metrics.c", '"subject", "outcome"', '"subject"',
      "the metric turnstile_bus_publishes_total is a counter with the labels subject"),
     ("docs/OPERATIONS.md", "(turnstile_bus_up)", "(turnstile_bus_down)", "turnstile_bus_down is not in the code"),
-    ("docs/ARCHITECTURE.md", "`common/bus/stan/`", "`common/bus/nats/`", "common/bus/nats/ does not exist"),
+    ("docs/ARCHITECTURE.md", "`common/bus/stan/`", "`common/bus/kafka/`", "common/bus/kafka/ does not exist"),
     ("README.md", "(docs/API.md)", "(API.md)", "the link API.md leads nowhere"),
     ("docs/ARCHITECTURE.md", "`store_write()`", "`store_insert()`", "there is no function store_insert()"),
     ("infra/local/tour.sh", "sleep 1", "sleep 2", "README.md: its tour is not that of infra/local/tour.sh"),

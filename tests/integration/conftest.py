@@ -10,6 +10,7 @@ from typing import Any, Iterator
 import pytest
 
 from harness import System
+from pairs import new_system
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -20,12 +21,17 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         Path(path).write_text(" ".join(map(str, numbers)) + "\n")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "any_pair: is run on every pair of engines that tests/run.py is told of")
+    config.addinivalue_line("markers", "own_pair(reason): not on other pairs, though the rest of the file is")
+
+
 @pytest.fixture
 def system(tmp_path: Path) -> Iterator[System]:
-    """A broker that runs, and services that the test starts; all is stopped and checked at the end."""
-    running = System(tmp_path)
-    running.broker.start()
+    """Engines that run, and services that the test starts; all is stopped and checked at the end."""
+    running = new_system(tmp_path)
     try:
+        running.start()
         yield running
     finally:
         running.end()

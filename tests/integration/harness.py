@@ -25,6 +25,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Iterator, TypeVar
 
+from databases import SqliteStores, Stores
+
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("TURNSTILE_BUILD", ROOT / "build" / "test")).resolve()
 BROKER = ROOT / ".deps" / "bin" / "nats-streaming-server"
@@ -165,10 +167,10 @@ class Broker(Process):
     def __init__(self, folder: Path, name: str = "broker"):
         self.port = free_port()
         self.monitor_port = free_port()
-        store = folder / f"{name}-store"
+        self.store = folder / f"{name}-store"
         command = [str(BROKER), "-a", "127.0.0.1", "-p", str(self.port), "-m", str(self.monitor_port)]
         command += ["-hbi", "5s", "-hbt", "5s", "-hbf", "2", "-SD", "-cid", "ticketing", "-st", "file"]
-        command += ["-dir", str(store), "-mm", "0", "-mb", "0", "-ma", "0s", "-mi", "0"]
+        command += ["-dir", str(self.store), "-mm", "0", "-mb", "0", "-ma", "0s", "-mi", "0"]
         super().__init__(name, command, folder)
 
     @property
@@ -210,6 +212,10 @@ class Broker(Process):
             return self.monitor(f"/streaming/channelsz?channel={subject}")["last_seq"]
         except KeyError:
             return 0
+
+    def message_count(self, subject: str) -> int:
+        """How many there are on this subject; on every bus."""
+        return self.last_sequence(subject)
 
     def subscriptions(self, subject: str) -> list[dict[str, Any]]:
         try:
@@ -312,7 +318,7 @@ class Service(Process):
         settings = {
             "PORT": str(self.port),
             "LISTEN_ADDRESS": "127.0.0.1",
-            "STORE_URI": f"sqlite:{system.store_path(service)}",
+            "STORE_URI": system.stores.uri(service),
             "BUS_URI": system.broker.uri,
             "JWT_KEY": JWT_KEY,
             "NATS_CLIENT_ID": name,
@@ -371,18 +377,25 @@ class User:
 
 @dataclass
 class System:
-    """Everything that one test runs."""
+    """Everything that one test runs: on SQLite and NATS Streaming, if nothing else is given."""
 
     folder: Path
-    broker: Broker = field(init=False)
+    broker: Any = None  # a Broker, or a server with the same methods
+    stores: Stores | None = None
     processes: list[Process] = field(default_factory=list)
     users: int = 0
 
     def __post_init__(self) -> None:
-        self.broker = Broker(self.folder)
+        self.broker = self.broker or Broker(self.folder)
+        self.stores = self.stores or SqliteStores(self.folder)
+
+    def start(self) -> None:
+        self.stores.start()
+        self.broker.start()
 
     def store_path(self, service: str) -> Path:
-        return self.folder / f"{service}.db"
+        """Of an SQLite store."""
+        return SqliteStores(self.folder).path(service)
 
     def service(self, service: str, name: str | None = None, start: bool = True, **env: str) -> Service:
         count = sum(1 for p in self.processes if isinstance(p, Service) and p.service == service)
@@ -450,6 +463,7 @@ class System:
         if self.broker.process is not None:
             self.broker.thaw() if self.broker.running else None
             self.broker.stop()
+        self.stores.stop()
         for log in sorted(self.folder.glob("*.log")):
             text = log.read_text(errors="replace")
             if SANITIZER_REPORT.search(text):

@@ -6,12 +6,13 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import sqlite3
 import threading
 import uuid
 from typing import Any
 
+from databases import Record
 from harness import Client, Service, System, User, wait_until
+from replicas import differences
 
 ORDERS_GROUP = "orders-service"
 TICKETS_GROUP = "tickets-service"
@@ -73,27 +74,29 @@ class Market:
 
     # ---- what is in the stores ----
 
-    def rows(self, service: str, query: str, *arguments: Any) -> list[Any]:
-        database = sqlite3.connect(f"file:{self.system.store_path(service)}?mode=ro", uri=True, timeout=10)
-        try:
-            return database.execute(query, arguments).fetchall()
-        finally:
-            database.close()
+    def records(self, service: str, collection: str = "tickets") -> dict[str, Record]:
+        return self.system.stores.records(service, collection)
+
+    def record(self, ticket: str) -> Record:
+        """A ticket as its owner has it."""
+        record = self.system.stores.record("tickets", "tickets", ticket)
+        assert record is not None, ticket
+        return record
 
     def replica_version(self, ticket: str) -> int:
         """The version of a ticket that orders knows, 0 if none."""
-        rows = self.rows("orders", "SELECT version FROM tickets WHERE id = ?", ticket)
-        return rows[0][0] if rows else 0
+        replica = self.system.stores.record("orders", "tickets", ticket)
+        return replica["version"] if replica else 0
 
     def wait_replica(self, ticket: str, version: int = 1) -> None:
         wait_until(lambda: self.replica_version(ticket) >= version, f"orders has version {version} of ticket {ticket}")
 
     def holder(self, ticket: str) -> str | None:
         """The order that holds a ticket, as tickets knows it."""
-        return self.rows("tickets", 'SELECT "orderId" FROM tickets WHERE id = ?', ticket)[0][0]
+        return self.record(ticket).get("orderId")
 
     def outbox(self, service: str) -> int:
-        return self.rows(service, "SELECT count(*) FROM store_outbox")[0][0]
+        return self.system.stores.outbox(service)
 
     # ---- the end of a test ----
 
@@ -114,15 +117,14 @@ class Market:
 
     def check_converged(self) -> None:
         """Every replica equals its owner's record, and no ticket has two live orders."""
-        columns = '"id", "version", "title", "price", "userId", "orderId"'
-        owned = self.rows("tickets", f"SELECT {columns} FROM tickets ORDER BY id")
-        replicas = self.rows("orders", f"SELECT {columns} FROM tickets ORDER BY id")
-        assert owned == replicas
-        live = self.rows("orders", "SELECT \"ticket.id\", id FROM orders WHERE status <> 'cancelled'")
+        assert differences(self.system.stores) == []
+        live = [(order["ticket.id"], id) for id, order in self.records("orders", "orders").items()
+                if order["status"] != "cancelled"]
         holders = dict(live)
         assert len(holders) == len(live), "a ticket has two live orders"
-        for ticket, order in self.rows("tickets", 'SELECT "id", "orderId" FROM tickets'):
-            assert order == holders.get(ticket)
+        assert {id: ticket.get("orderId") for id, ticket in self.records("tickets").items()} == {
+            id: holders.get(id) for id in self.records("tickets")
+        }
 
     def check_applied_in_order(self) -> None:
         """In the logs of all instances of orders, the versions applied of each ticket are 1, 2, 3, … each once; a
@@ -146,7 +148,7 @@ class Market:
 
     def messages(self, *subjects: str) -> list[Any]:
         """Everything that was published on these subjects, as eventctl prints it, oldest first."""
-        count = sum(self.broker.last_sequence(subject) for subject in subjects)
+        count = sum(self.broker.message_count(subject) for subject in subjects)
         if count == 0:
             return []
         listened = self.system.eventctl(

@@ -1,72 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compares the records of an owner with the replicas of a consumer, in the files of their SQLite stores."""
+"""Compares the tickets of their owner with the replicas of orders, in the stores of both."""
 
 from __future__ import annotations
 
-import sqlite3
-from pathlib import Path
-from typing import Any
-
+from databases import Record, Stores
 from harness import wait_until
 
 # What a replica does not have, or has of its own.
 NOT_COPIED = {"writer", "claim", "changed", "epoch", "reservation", "reservationEpoch", "request"}
 
 
-def records(store: Path, collection: str = "tickets") -> dict[str, dict[str, Any]]:
-    """What is in a store, by id: the version, and the fields that owners publish."""
-    database = sqlite3.connect(f"file:{store}?mode=ro", uri=True, timeout=10)
-    database.row_factory = sqlite3.Row
-    try:
-        rows = database.execute(f'SELECT * FROM "{collection}"').fetchall()
-    finally:
-        database.close()
-    return {row["id"]: {name: row[name] for name in row.keys() if name not in NOT_COPIED} for row in rows}
+def published(stores: Stores, service: str) -> dict[str, Record]:
+    """The tickets in a store, by id: the version, and the fields that owners publish."""
+    return {
+        id: {name: value for name, value in record.items() if name not in NOT_COPIED}
+        for id, record in stores.records(service, "tickets").items()
+    }
 
 
-def differences(owner: Path, replica: Path, collection: str = "tickets") -> list[str]:
-    """One line for each record that is not the same, version for version, in both."""
-    owned, copied = records(owner, collection), records(replica, collection)
+def differences(stores: Stores) -> list[str]:
+    """One line for each ticket that is not the same, version for version, in both."""
+    owned, copied = published(stores, "tickets"), published(stores, "orders")
     return [
-        f"{collection}/{id}: {owned.get(id)} is copied as {copied.get(id)}"
+        f"tickets/{id}: {owned.get(id)} is copied as {copied.get(id)}"
         for id in sorted(owned.keys() | copied.keys())
         if owned.get(id) != copied.get(id)
     ]
 
 
-def replicas_equal(owner: Path, replica: Path, collection: str = "tickets") -> bool:
-    return not differences(owner, replica, collection)
-
-
-def wait_replicas_equal(owner: Path, replica: Path, collection: str = "tickets") -> None:
+def wait_replicas_equal(stores: Stores, seconds: float | None = None) -> None:
+    what = "every replica equals its owner's record"
     try:
-        wait_until(lambda: replicas_equal(owner, replica, collection), "every replica equals its owner's record")
+        wait_until(lambda: not differences(stores), what, *([] if seconds is None else [seconds]))
     except AssertionError as problem:
-        found = differences(owner, replica, collection)
+        found = differences(stores)
         raise AssertionError(f"{problem}: {len(found)} differ, such as {found[:3]}") from None
-
-
-def facts(store: Path) -> dict[str, int]:
-    database = sqlite3.connect(f"file:{store}?mode=ro", uri=True, timeout=10)
-    try:
-        rows = database.execute("SELECT key, value FROM store_meta WHERE key LIKE 'fact:%'").fetchall()
-    finally:
-        database.close()
-    return {key.removeprefix("fact:"): value for key, value in rows}
-
-
-def copy_store(store: Path, backup: Path) -> None:
-    """A backup of a store whose service may run, as `sqlite3 <store> ".backup <backup>"` makes it."""
-    source, target = sqlite3.connect(store, timeout=10), sqlite3.connect(backup)
-    try:
-        source.backup(target)
-    finally:
-        source.close()
-        target.close()
-
-
-def restore_store(backup: Path, store: Path) -> None:
-    """Puts it back in place of a store that nobody has open."""
-    for suffix in ("-wal", "-shm"):
-        Path(f"{store}{suffix}").unlink(missing_ok=True)
-    store.write_bytes(backup.read_bytes())

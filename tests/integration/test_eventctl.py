@@ -13,7 +13,7 @@ import signal
 import subprocess
 import termios
 import time
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import IO, Any
 
@@ -315,10 +315,12 @@ def test_json_has_one_object_a_line_and_nothing_else(system: System) -> None:
 
 def test_a_listener_begins_where_it_is_told(system: System) -> None:
     publish(system, "x", "1", "2")
-    time.sleep(1)  # so that there is a time between them
+    stored = datetime.fromisoformat(json.loads(listened(system, "x", 2, "--deliver-all", "--json")[1])["time"])
+    between = (stored + timedelta(seconds=0.1)).isoformat(timespec="milliseconds")
+    # A request that is late by less than this still begins before the third.
+    third = stored + timedelta(seconds=1)
+    wait_until(lambda: datetime.now(timezone.utc) >= third, "there is a time between the second and the third")
     publish(system, "x", "3", "4")
-    stamps = [json.loads(line)["time"] for line in listened(system, "x", 4, "--deliver-all", "--json")]
-    between = (datetime.fromisoformat(stamps[1]) + timedelta(seconds=0.1)).isoformat(timespec="milliseconds")
     assert numbers(listened(system, "x", 4, "--deliver-all")) == [1, 2, 3, 4]
     assert numbers(listened(system, "x", 1, "--last-received")) == [4]
     assert numbers(listened(system, "x", 3, "--start-sequence", "2")) == [2, 3, 4]

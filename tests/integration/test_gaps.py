@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import re
-import sqlite3
 import threading
 import time
 from typing import Any
 
+import pytest
+
 from harness import PATIENCE, System, User, wait_until
 from market import ORDERS_GROUP, Market, new_id, ticket_event
+from replicas import wait_replicas_equal
+
+pytestmark = pytest.mark.any_pair
 
 HEALED_SECONDS = 15  # a gap of 10 s, a moment for the look at what is held, and one for the snapshot
 LATER_EVENTS = 5000
@@ -28,21 +31,13 @@ def lose_a_change(market: Market, seller: User, ticket: str) -> None:
     version = market.change_ticket(seller, ticket, 99)["version"]
     for instance in market.tickets:
         instance.kill()
-    with contextlib.closing(sqlite3.connect(market.system.store_path("tickets"), timeout=10)) as store, store:
-        lost = store.execute('DELETE FROM store_outbox WHERE "id" = ? AND "version" = ?', (ticket, version))
-        assert lost.rowcount == 1
+    market.system.stores.lose_event("tickets", "tickets", ticket, version)
     market.broker.start()
     for instance in market.tickets + market.orders:
         if not instance.running:
             instance.start(wait=False)
     for instance in market.tickets + market.orders:
         instance.wait_ready()
-
-
-def all_right(market: Market) -> bool:
-    columns = '"id", "version", "title", "price", "userId"'
-    query = f"SELECT {columns} FROM tickets ORDER BY id"
-    return market.rows("tickets", query) == market.rows("orders", query)
 
 
 def letters(system: System) -> list[Any]:
@@ -109,7 +104,7 @@ def test_a_lost_event_with_thousands_behind_it_is_healed_and_no_other_record_wai
     changes = Changes(market, seller, counts)
     slowest = slowest_of_others(market, seller, changes)
     changes.join()
-    wait_until(lambda: all_right(market), "all replicas are right", HEALED_SECONDS)
+    wait_replicas_equal(system.stores, HEALED_SECONDS)
     # The window is 128 events, and thousands of the gapped record were behind the lost one.
     assert slowest < HEALED_SECONDS / 2, f"another record waited for {slowest:.1f} s"
     assert any(f"Gap of ticket/{gapped}: version 2 has not come" in orders.log() for orders in market.orders)
@@ -134,16 +129,10 @@ def test_thousands_of_events_that_wait_behind_a_lost_one_are_no_plug_for_who_sta
         instance.start(wait=False)
     for instance in market.orders:
         instance.wait_ready()
-    wait_until(lambda: all_right(market), "all replicas are right", HEALED_SECONDS)
+    wait_replicas_equal(system.stores, HEALED_SECONDS)
     market.wait_settled()
     market.check_applied_in_order()
     assert letters(system) == []
-
-
-def spoil(system: System, ticket: str, title: str) -> None:
-    """Makes the replica unreadable, or readable again, behind the back of orders."""
-    with contextlib.closing(sqlite3.connect(system.store_path("orders"), timeout=10)) as store, store:
-        store.execute("UPDATE tickets SET title = ? WHERE id = ?", (title, ticket))
 
 
 def test_gaps_of_every_kind_are_healed_by_their_owner_or_found_to_be_strays(system: System) -> None:
@@ -154,16 +143,16 @@ def test_gaps_of_every_kind_are_healed_by_their_owner_or_found_to_be_strays(syst
     lose_a_change(market, seller, lost)
     for ticket in (lost, buried, owned):
         market.wait_replica(ticket)
-    spoil(system, buried, "x" * 10000)
+    system.stores.set_field("orders", "tickets", buried, "title", "x" * 10000)  # which nobody can read
     market.change_ticket(seller, buried, 30)
-    wait_until(lambda: market.broker.last_sequence("dead:ticket:updated") == 1, "an event is a dead letter")
-    spoil(system, buried, "Concert")
+    wait_until(lambda: market.broker.message_count("dead:ticket:updated") == 1, "an event is a dead letter")
+    system.stores.set_field("orders", "tickets", buried, "title", "Concert")
 
     market.change_ticket(seller, lost, 31)
     market.change_ticket(seller, buried, 31)
     system.publish("ticket:updated", ticket_event(owned, 3))
     system.publish("ticket:updated", ticket_event(nowhere, 2))
-    wait_until(lambda: all_right(market), "all replicas are right")
+    wait_replicas_equal(system.stores)
     assert market.replica_version(lost) == 3 and market.replica_version(buried) == 3
     wait_until(lambda: market.broker.settled("ticket:updated", ORDERS_GROUP), "nothing is held any more")
     # What was delivered again to the other instance is a letter of each of the two.
@@ -212,7 +201,7 @@ def test_an_owner_that_is_away_is_asked_until_it_is_back(system: System) -> None
     wait_until(lambda: market.replica_version(ticket) == 3, "asked again, the owner has healed it")
     market.change_ticket(seller, ticket, 32)
     market.change_ticket(seller, other, 32)
-    wait_until(lambda: all_right(market), "events go on")
+    wait_replicas_equal(system.stores)
     market.wait_settled()
     market.check_applied_in_order()
 

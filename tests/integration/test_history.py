@@ -17,7 +17,9 @@ import pytest
 from engines import JetStreamServer
 from harness import BUILD, PATIENCE, SANITIZER_REPORT, Broker, Service, System, wait_until
 from market import Load, Market, new_id
-from replicas import copy_store, facts, records, replicas_equal, restore_store, wait_replicas_equal
+from replicas import differences, wait_replicas_equal
+
+pytestmark = pytest.mark.any_pair
 
 
 class MemoryBroker(Broker):
@@ -28,10 +30,6 @@ class MemoryBroker(Broker):
         at = self.command.index("file")
         del self.command[at + 1 : at + 3]
         self.command[at] = "memory"
-
-
-def broker_store(system: System) -> Path:
-    return system.folder / "broker-store"
 
 
 def use(system: System, broker: Broker | JetStreamServer) -> None:
@@ -52,37 +50,24 @@ def operate(instance: Service, *arguments: str, status: int = 0, **env: str) -> 
     return ended
 
 
-def store(system: System, service: str) -> Path:
-    return system.store_path(service)
-
-
-def forget(path: Path) -> None:
-    """Removes a store that nobody has open."""
-    for suffix in ("", "-wal", "-shm"):
-        Path(f"{path}{suffix}").unlink(missing_ok=True)
-
-
-def wait_equal(system: System) -> None:
-    wait_replicas_equal(store(system, "tickets"), store(system, "orders"))
-
-
 def wait_whole(market: Market) -> None:
     """Every replica is right, and every ticket is held by the order that has it."""
     wait_until(lambda: market.outbox("tickets") == 0 and market.outbox("orders") == 0, "all events are published")
 
     def is_whole() -> bool:
-        if not replicas_equal(store(market.system, "tickets"), store(market.system, "orders")):
+        if differences(market.system.stores):
             return False
-        live = dict(market.rows("orders", "SELECT \"ticket.id\", id FROM orders WHERE status <> 'cancelled'"))
-        return all(live.get(i) == order for i, order in market.rows("tickets", 'SELECT "id", "orderId" FROM tickets'))
+        live = {order["ticket.id"]: id for id, order in market.records("orders", "orders").items()
+                if order["status"] != "cancelled"}
+        return all(live.get(id) == ticket.get("orderId") for id, ticket in market.records("tickets").items())
 
     wait_until(is_whole, "every replica is right, and every ticket is held by its order")
     market.check_converged()
 
 
-def is_fulfilled(path: Path) -> bool:
+def is_fulfilled(system: System, service: str) -> bool:
     """Nothing is to be published again, or it was."""
-    known = facts(path)
+    known = system.stores.facts(service)
     return known.get("republish.wanted") == known.get("republish.done")
 
 
@@ -91,7 +76,7 @@ def is_fulfilled(path: Path) -> bool:
 
 def lose_all(system: System) -> None:
     system.broker.kill()
-    shutil.rmtree(broker_store(system))
+    shutil.rmtree(system.broker.store)
     system.broker.start()
 
 
@@ -122,9 +107,9 @@ def test_a_broker_that_loses_everything_under_load_leaves_every_replica_right(
     wait_whole(market)
     logs = "".join(instance.log() for instance in market.tickets)
     assert "the event bus has lost history: ticket:created" in logs
-    assert "republish.wanted" in facts(store(system, "tickets"))
+    assert "republish.wanted" in system.stores.facts("tickets")
     for service in ("tickets", "orders"):
-        wait_until(lambda: is_fulfilled(store(system, service)), f"{service} has published everything again")
+        wait_until(lambda: is_fulfilled(system, service), f"{service} has published everything again")
 
 
 def test_a_broker_whose_older_files_were_put_back_leaves_every_replica_right(system: System) -> None:
@@ -134,7 +119,7 @@ def test_a_broker_whose_older_files_were_put_back_leaves_every_replica_right(sys
     market.wait_replica(old)
     market.wait_settled()
     system.broker.stop()
-    shutil.copytree(broker_store(system), system.folder / "older")
+    shutil.copytree(system.broker.store, system.folder / "older")
     system.broker.start()
     market.tickets[0].wait_ready(bus=True)
     for instance in market.orders:
@@ -143,8 +128,8 @@ def test_a_broker_whose_older_files_were_put_back_leaves_every_replica_right(sys
     market.change_ticket(seller, old, 30)
     wait_until(lambda: market.outbox("tickets") == 0, "all of it is confirmed")
     system.broker.kill()
-    shutil.rmtree(broker_store(system))
-    shutil.move(system.folder / "older", broker_store(system))
+    shutil.rmtree(system.broker.store)
+    shutil.move(system.folder / "older", system.broker.store)
     system.broker.start()
     for instance in market.orders:
         instance.start()
@@ -163,8 +148,8 @@ def test_what_was_published_again_is_lost_again_before_anyone_has_it(system: Sys
     wishes = set()
     for _ in range(2):
         lose_all(system)
-        wait_until(lambda: facts(store(system, "tickets")).get("republish.done", 0) not in {0, *wishes}, "it is noted")
-        wishes.add(facts(store(system, "tickets"))["republish.done"])
+        wait_until(lambda: system.stores.facts("tickets").get("republish.done", 0) not in {0, *wishes}, "it is noted")
+        wishes.add(system.stores.facts("tickets")["republish.done"])
     market.orders[0].start()
     for ticket in tickets:
         market.wait_replica(ticket)
@@ -186,7 +171,7 @@ def test_history_is_lost_while_nobody_runs(system: System) -> None:
     for ticket in tickets:
         market.wait_replica(ticket)
     wait_whole(market)
-    wait_until(lambda: is_fulfilled(store(system, "tickets")), "it is done")
+    wait_until(lambda: is_fulfilled(system, "tickets"), "it is done")
 
     def metrics() -> dict[str, str]:
         lines = market.tickets[0].client().get("/metrics").body.decode().splitlines()
@@ -214,7 +199,7 @@ def test_a_bus_that_kept_everything_is_not_published_to_again(system: System) ->
     market.tickets[0].start()
     wait_whole(market)
     assert not any("lost history" in instance.log() for instance in market.tickets + market.orders)
-    assert not any("republish.wanted" in facts(store(system, service)) for service in ("tickets", "orders"))
+    assert not any("republish.wanted" in system.stores.facts(service) for service in ("tickets", "orders"))
 
 
 def test_what_others_publish_while_an_instance_connects_is_not_lost(system: System) -> None:
@@ -238,7 +223,7 @@ def test_what_others_publish_while_an_instance_connects_is_not_lost(system: Syst
         for thread in lists:
             thread.join()
     assert not any("lost history" in instance.log() for instance in market.tickets)
-    assert "republish.wanted" not in facts(store(system, "tickets"))
+    assert "republish.wanted" not in system.stores.facts("tickets")
 
 
 def test_an_instance_that_dies_while_it_publishes_everything_again_is_replaced(system: System) -> None:
@@ -249,7 +234,7 @@ def test_an_instance_that_dies_while_it_publishes_everything_again_is_replaced(s
     market.wait_settled()
     for instance in market.orders:
         instance.kill()
-    forget(store(system, "orders"))
+    system.stores.forget("orders")
     for instance in market.tickets:
         instance.stop()
         instance.env["FAILPOINTS"] = "tickets.upkeep.republishing=stop"
@@ -265,11 +250,11 @@ def test_an_instance_that_dies_while_it_publishes_everything_again_is_replaced(s
     other.wait_frozen()
     other.thaw()
     other.wait_log("Everything was published again: 600 snapshots")
-    assert system.broker.last_sequence("ticket:snapshot") > 600  # what the first had published, too
+    assert system.broker.message_count("ticket:snapshot") > 600  # what the first had published, too
     for instance in market.orders:
         instance.start()
-    wait_equal(system)
-    assert len(records(store(system, "orders"))) == 600
+    wait_replicas_equal(system.stores)
+    assert len(system.stores.records("orders", "tickets")) == 600
 
 
 # ---- --republish ----
@@ -284,17 +269,17 @@ def test_republish_fills_the_store_of_a_new_service_from_snapshots_alone(system:
     market.wait_settled()
     for instance in market.orders:
         instance.stop()
-    forget(store(system, "orders"))
+    system.stores.forget("orders")
     market.tickets[0].stop()
     lose_all(system)
     ended = operate(market.tickets[0], "--republish")
     assert re.fullmatch(r"republished 30 tickets in \d+\.\d s\n", ended.stdout), ended.stdout
     assert ended.stderr == ""
-    assert system.broker.last_sequence("ticket:created") == 0 and system.broker.last_sequence("ticket:snapshot") == 30
+    assert system.broker.message_count("ticket:created") == 0 and system.broker.message_count("ticket:snapshot") == 30
     for instance in market.orders:
         instance.start()
-    wait_equal(system)
-    assert len(records(store(system, "orders"))) == 30
+    wait_replicas_equal(system.stores)
+    assert len(system.stores.records("orders", "tickets")) == 30
 
 
 def test_republish_of_one_that_is_there_and_of_one_that_is_not(system: System) -> None:
@@ -307,14 +292,14 @@ def test_republish_of_one_that_is_there_and_of_one_that_is_not(system: System) -
     assert ended.stdout == f"there is no {absent}: published that\n"
     events = [message["data"] for message in market.messages("ticket:snapshot")]
     assert [(event["id"], event["version"]) for event in events] == [(tickets[0], 1), (absent, 0)]
-    wait_equal(system)
+    wait_replicas_equal(system.stores)
 
 
 def test_republish_of_what_was_written_since(system: System) -> None:
     market = Market(system)
     seller = market.user()
     tickets = [market.list_ticket(seller)["id"] for _ in range(5)]
-    written = dict(market.rows("tickets", "SELECT id, changed FROM tickets"))
+    written = {id: ticket["changed"] for id, ticket in market.records("tickets").items()}
     changed = market.change_ticket(seller, tickets[3], 40)["updatedAt"]
     expected = {i for i, moment in written.items() if moment >= iso_ms(changed)} | {tickets[3]}
     ended = operate(market.tickets[0], "--republish", "--since", changed)
@@ -354,7 +339,7 @@ def test_republish_keeps_its_rate_tells_how_far_it_is_and_can_be_interrupted(sys
     lines = shown.decode().replace("\r\n", "\n").split("\n")
     assert re.fullmatch(r"(\r\x1b\[Krepublished \d+ tickets?(, waiting for the event bus)?)+", lines[0]), lines
     assert re.fullmatch(r"tickets: interrupted; republished \d+ tickets, the rest is not", lines[1]), lines
-    assert 7 <= system.broker.last_sequence("ticket:snapshot") < 30
+    assert 7 <= system.broker.message_count("ticket:snapshot") < 30
 
 
 def test_republish_waits_for_a_bus_that_is_away(system: System) -> None:
@@ -386,7 +371,7 @@ def test_republish_begins_anew_when_the_bus_loses_what_it_was_given(system: Syst
         [*market.tickets[0].command, "--republish", "--rate", "20"], env=market.tickets[0].env,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )
-    wait_until(lambda: system.broker.last_sequence("ticket:snapshot") >= 10, "it is in the middle of it")
+    wait_until(lambda: system.broker.message_count("ticket:snapshot") >= 10, "it is in the middle of it")
     restart_memory(system)
     output, complaints = running.communicate(timeout=PATIENCE)
     assert running.returncode == 0 and output.startswith("republished 40 tickets in ")
@@ -439,7 +424,7 @@ def test_an_owner_restored_from_an_older_backup_is_followed_by_every_replica(sys
     seller = market.user()
     kept = [market.list_ticket(seller)["id"] for _ in range(5)]
     market.wait_settled()
-    copy_store(store(system, "tickets"), system.folder / "backup")
+    system.stores.back_up("tickets")
     for version in range(3):
         for ticket in kept:
             market.change_ticket(seller, ticket, 30 + version)
@@ -447,20 +432,20 @@ def test_an_owner_restored_from_an_older_backup_is_followed_by_every_replica(sys
     market.wait_settled()
     assert market.replica_version(kept[0]) == 4
     market.tickets[0].stop()
-    restore_store(system.folder / "backup", store(system, "tickets"))
+    system.stores.restore("tickets")
     ended = operate(market.tickets[0], "--restored")
     assert "publishes everything again" in ended.stdout and ended.stderr == ""
     market.tickets[0].start()
-    wait_equal(system)
-    assert records(store(system, "orders")).keys() == set(kept)
-    assert not records(store(system, "orders")).keys() & set(vanished)
+    wait_replicas_equal(system.stores)
+    assert system.stores.records("orders", "tickets").keys() == set(kept)
+    assert not system.stores.records("orders", "tickets").keys() & set(vanished)
     assert market.change_ticket(seller, kept[0], 50)["version"] == 2
     market.change_ticket(seller, kept[1], 51)
     new = market.list_ticket(seller)["id"]
     for ticket, version in ((kept[0], 2), (kept[1], 2), (new, 1)):
         wait_until(lambda: market.replica_version(ticket) == version, f"version {version} of {ticket}")
-    wait_equal(system)
-    wait_until(lambda: facts(store(system, "orders")).get("audited/tickets"), "no replica is of an earlier epoch")
+    wait_replicas_equal(system.stores)
+    wait_until(lambda: system.stores.facts("orders").get("audited/tickets"), "no replica is of an earlier epoch")
     assert market.reserve(market.user(), kept[0])["ticket"]["price"] == 50
 
 
@@ -469,17 +454,17 @@ def test_an_owner_can_be_restored_twice_from_the_same_backup(system: System) -> 
     seller = market.user()
     ticket = market.list_ticket(seller)["id"]
     market.wait_settled()
-    copy_store(store(system, "tickets"), system.folder / "backup")
+    system.stores.back_up("tickets")
     for _ in range(2):
         market.change_ticket(seller, ticket, 30)
         market.change_ticket(seller, ticket, 31)
         market.wait_replica(ticket, 3)
         market.tickets[0].stop()
-        restore_store(system.folder / "backup", store(system, "tickets"))
+        system.stores.restore("tickets")
         operate(market.tickets[0], "--restored")
         market.tickets[0].start()
         wait_until(lambda: market.replica_version(ticket) == 1, "the replica follows")
-    wait_equal(system)
+    wait_replicas_equal(system.stores)
 
 
 def test_a_consumer_restored_from_an_older_backup_asks_for_what_it_missed(system: System) -> None:
@@ -487,23 +472,23 @@ def test_a_consumer_restored_from_an_older_backup_asks_for_what_it_missed(system
     seller = market.user()
     quiet = [market.list_ticket(seller)["id"] for _ in range(5)]
     market.wait_settled()
-    copy_store(store(system, "orders"), system.folder / "backup")
+    system.stores.back_up("orders")
     for ticket in quiet:
         market.change_ticket(seller, ticket, 30)
     later = [market.list_ticket(seller)["id"] for _ in range(5)]
     market.wait_settled()
     market.orders[0].stop()
-    restore_store(system.folder / "backup", store(system, "orders"))
+    system.stores.restore("orders")
     ended = operate(market.orders[0], "--restored")
     assert "asks" in ended.stdout
     market.tickets[0].stop()
     market.orders[0].start()  # its owner is away at first: it is asked until it is there
     market.tickets[0].start()
-    wait_equal(system)
-    assert records(store(system, "orders")).keys() == set(quiet + later)
-    wanted = facts(store(system, "orders"))["refresh/tickets"]
-    wait_until(lambda: facts(store(system, "orders")).get("refreshed/tickets") == wanted, "it is noted")
-    wait_until(lambda: is_fulfilled(store(system, "tickets")), "it is done")
+    wait_replicas_equal(system.stores)
+    assert system.stores.records("orders", "tickets").keys() == set(quiet + later)
+    wanted = system.stores.facts("orders")["refresh/tickets"]
+    wait_until(lambda: system.stores.facts("orders").get("refreshed/tickets") == wanted, "it is noted")
+    wait_until(lambda: is_fulfilled(system, "tickets"), "it is done")
 
 
 # ---- another bus ----
@@ -528,8 +513,8 @@ def test_a_running_system_moves_from_nats_streaming_to_jetstream(system: System)
         instance.wait_ready(bus=True)
     wait_whole(market)
     for service in ("tickets", "orders"):
-        assert "republish.wanted" in facts(store(system, service))
-        wait_until(lambda: is_fulfilled(store(system, service)), f"{service} has published everything again")
+        assert "republish.wanted" in system.stores.facts(service)
+        wait_until(lambda: is_fulfilled(system, service), f"{service} has published everything again")
     load = Load(market, threads=2)
     try:
         load.wait_for(20)
@@ -538,7 +523,7 @@ def test_a_running_system_moves_from_nats_streaming_to_jetstream(system: System)
     assert not load.failures, load.failures[:5]
     wait_whole(market)
     ended = operate(market.tickets[0], "--republish")
-    assert ended.stdout.startswith(f"republished {len(records(store(system, 'tickets')))} tickets in ")
+    assert ended.stdout.startswith(f"republished {len(system.stores.records('tickets', 'tickets'))} tickets in ")
     wait_whole(market)
 
 

@@ -150,8 +150,8 @@ def test_of_fifty_who_reserve_a_ticket_at_once_on_two_instances_one_gets_it(syst
             if answer is not won[0]:
                 check_errors(answer, 409)
                 assert answer.errors == [{"message": "the ticket is already reserved"}]
-    live = market.rows("orders", 'SELECT "ticket.id" FROM orders')
-    assert sorted(row[0] for row in live) == sorted(tickets)
+    live = market.records("orders", "orders").values()
+    assert sorted(order["ticket.id"] for order in live) == sorted(tickets)
 
 
 def test_a_ticket_that_was_given_back_goes_to_one_again_under_the_next_number(system: System) -> None:
@@ -174,7 +174,8 @@ def test_a_ticket_that_was_given_back_goes_to_one_again_under_the_next_number(sy
     wait_until(lambda: market.holder(ticket) == winners[-1], "the ticket is with the last winner")
     market.wait_settled()
     market.check_converged()
-    held = market.rows("orders", "SELECT claim, id, status FROM orders ORDER BY reservation")
+    orders = sorted(market.records("orders", "orders").items(), key=lambda order: order[1]["reservation"])
+    held = [(order["claim"], id, order["status"]) for id, order in orders]
     statuses = ["cancelled"] * (ROUNDS - 1) + ["created"]
     assert held == [(f"{ticket}/{n}", order, status) for n, (order, status) in enumerate(zip(winners, statuses), 1)]
 

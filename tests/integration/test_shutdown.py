@@ -30,7 +30,7 @@ def request(title: str) -> bytes:
 
 
 def titles(market: Market) -> list[str]:
-    return sorted(row[0] for row in market.rows("tickets", "SELECT title FROM tickets"))
+    return sorted(ticket["title"] for ticket in market.records("tickets").values())
 
 
 def wait_end(service: Service, start: float) -> float:
@@ -125,7 +125,7 @@ def test_under_load_what_was_accepted_is_answered_and_what_was_answered_is_store
     # What the bus has not confirmed by then, the next one publishes.
     tickets.start()
     wait_until(lambda: market.outbox("tickets") == 0, "everything is published")
-    wait_until(lambda: len(market.rows("orders", "SELECT id FROM tickets")) == len(sellers.listed), "orders knows all")
+    wait_until(lambda: len(market.records("orders")) == len(sellers.listed), "orders knows all")
 
 
 @pytest.mark.parametrize("service", ["tickets", "orders"])
