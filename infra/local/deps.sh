@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs what building, testing and running Turnstile needs: Debian's packages, NATS Streaming into .deps/bin, and the
-# MongoDB server that the tests start into .deps/mongo. With nothing to do it says nothing and takes a moment. It
-# leaves no system service running or enabled.
+# Installs what building, testing and running Turnstile needs: Debian's packages, NATS Streaming and kustomize into
+# .deps/bin, and the MongoDB server that the tests start into .deps/mongo. With nothing to do it says nothing and takes a
+# moment. It leaves no system service running or enabled.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -11,11 +11,15 @@ readonly PACKAGES=(
     gcc make pkg-config libc6-dev libmicrohttpd-dev libjansson-dev libjwt-dev libnats-dev libsqlite3-dev
     libsodium-dev libcurl4-openssl-dev libssl-dev libmongoc-dev
     # to test and to lint
-    libcmocka-dev python3 python3-pytest python3-pymongo sqlite3 curl clang-format cppcheck shellcheck binutils
+    libcmocka-dev python3 python3-pytest python3-pymongo python3-yaml sqlite3 curl clang-format cppcheck shellcheck binutils
 )
 readonly BROKER_MODULE=github.com/nats-io/nats-streaming-server
 readonly BROKER_VERSION=0.25.6
 readonly BROKER=.deps/bin/nats-streaming-server
+# Of kustomize the last version that Debian's Go builds: `make lint` renders the manifests with it.
+readonly KUSTOMIZE_MODULE=sigs.k8s.io/kustomize/kustomize/v5
+readonly KUSTOMIZE_VERSION=5.0.3
+readonly KUSTOMIZE=.deps/bin/kustomize
 readonly BUILD_SECONDS_MAX=900
 readonly MONGO=tests/servers/mongo
 readonly MONGO_CLASS=.deps/mongo/classes/MongoTestServer.class
@@ -32,12 +36,16 @@ fail() {
 
 has_package() { dpkg-query -W -f='${db:Status-Abbrev}' "$1" 2>/dev/null | grep -q '^.i'; }
 has_broker() { [[ $("$BROKER" --version 2>/dev/null) == *"version $BROKER_VERSION,"* ]]; }
+# One that was built with Go alone says only that it is in development.
+has_kustomize() { [[ $("$KUSTOMIZE" version 2>/dev/null) == "v$KUSTOMIZE_VERSION" ]]; }
 # Another flavour of nginx, or one from elsewhere, will do.
 has_nginx() { PATH=$PATH:/usr/sbin:/usr/local/sbin command -v nginx >/dev/null; }
 # So will another nats-server: the tests of JetStream start it.
 has_nats_server() { PATH=$PATH:/usr/sbin:/usr/local/sbin command -v nats-server >/dev/null; }
 # Of Prometheus only its tool is wanted, which checks what services answer at /metrics.
 has_promtool() { command -v promtool >/dev/null; }
+# Compose is wanted to read its files; that needs no engine.
+has_compose() { command -v docker-compose >/dev/null || docker compose version >/dev/null 2>&1; }
 # Debian's own Go is enough, and so is any other that is not older.
 has_go() { command -v go >/dev/null; }
 has_maven() { command -v mvn >/dev/null; }
@@ -57,7 +65,8 @@ missing_packages() {
     has_nginx || echo nginx
     has_nats_server || echo nats-server
     has_promtool || echo prometheus
-    has_broker || has_go || echo golang-go
+    has_compose || echo docker-compose
+    has_go || { has_broker && has_kustomize; } || echo golang-go
     if ! has_mongo; then
         has_javac || echo default-jdk-headless
         has_mongo_jars || has_maven || echo maven
@@ -75,7 +84,8 @@ as_root() {
 check_system() {
     if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
         fail "only Debian 12 is supported. Elsewhere, install what these Debian packages hold:" \
-            "${PACKAGES[*]} nginx nats-server prometheus, golang-go to build NATS Streaming, maven and default-jdk-headless for the tests"
+            "${PACKAGES[*]} nginx nats-server prometheus docker-compose, golang-go to build NATS Streaming and kustomize," \
+            "maven and default-jdk-headless for the tests"
     fi
     grep -qx 'VERSION_CODENAME=bookworm' /etc/os-release ||
         say "this is not Debian 12, which alone is supported; trying all the same"
@@ -136,18 +146,28 @@ install_packages() {
     fail "apt-get install did not install: ${missing[*]}"
 }
 
-# Go's caches stay inside .deps, and are removed when the program is built: they are twenty times its size.
-install_broker() {
-    local module=$BROKER_MODULE@v$BROKER_VERSION
-    say "building NATS Streaming $BROKER_VERSION with $(go version | cut -d ' ' -f 3)"
+# Go's caches stay inside .deps, and are removed when the programs are built: they are twenty times their size.
+install_with_go() {
+    local what=$1 module=$2 flags=$3
+    say "building $what with $(go version | cut -d ' ' -f 3)"
     if ! timeout "$BUILD_SECONDS_MAX" env GOBIN="$PWD/.deps/bin" GOPATH="$PWD/.deps/go" GOMODCACHE="$PWD/.deps/go/mod" \
-        GOCACHE="$PWD/.deps/go/cache" GOFLAGS="${GOFLAGS:-} -modcacherw" go install "$module" \
-        </dev/null >.deps/go.log 2>&1 || ! has_broker; then
+        GOCACHE="$PWD/.deps/go/cache" GOFLAGS="${GOFLAGS:-} -modcacherw" go install -ldflags "$flags" "$module" \
+        </dev/null >.deps/go.log 2>&1; then
         say "the last words of go install (all of them: .deps/go.log):"
         tail -n 12 .deps/go.log | sed 's/^/    /' >&2
         fail "go install $module failed; GOPROXY is $(go env GOPROXY)"
     fi
-    rm -rf .deps/go
+}
+
+install_broker() {
+    install_with_go "NATS Streaming $BROKER_VERSION" "$BROKER_MODULE@v$BROKER_VERSION" ""
+    has_broker || fail "$BROKER does not say that it is NATS Streaming $BROKER_VERSION"
+}
+
+install_kustomize() {
+    install_with_go "kustomize $KUSTOMIZE_VERSION" "$KUSTOMIZE_MODULE@v$KUSTOMIZE_VERSION" \
+        "-s -w -X sigs.k8s.io/kustomize/api/provenance.version=v$KUSTOMIZE_VERSION"
+    has_kustomize || fail "$KUSTOMIZE does not say that it is version $KUSTOMIZE_VERSION"
 }
 
 # Maven's settings (~/.m2/settings.xml) say where it fetches from; what it fetches is checked file by file.
@@ -176,7 +196,7 @@ main() {
     local missing=()
     if command -v dpkg-query >/dev/null; then
         mapfile -t missing < <(missing_packages)
-        if ((${#missing[@]} == 0)) && has_broker && has_mongo; then
+        if ((${#missing[@]} == 0)) && has_broker && has_kustomize && has_mongo; then
             return 0
         fi
     fi
@@ -188,6 +208,8 @@ main() {
     mapfile -t missing < <(missing_packages)
     ((${#missing[@]} == 0)) || install_packages "${missing[@]}"
     has_broker || install_broker
+    has_kustomize || install_kustomize
+    rm -rf .deps/go
     has_mongo || install_mongo
     say "all there"
 }
