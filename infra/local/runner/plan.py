@@ -3,6 +3,7 @@
 
 import os
 import random
+import re
 import secrets
 import shutil
 import signal
@@ -17,6 +18,8 @@ from runner.services import SERVICES, Service
 from runner.settings import HOST, Settings, SettingsError, port_problem
 
 NGINX_TEMPLATE = "infra/nginx/nginx.conf.in"
+NGINX_INCLUDE = re.compile(r"^ *include (\S+);\n", re.MULTILINE)
+NGINX_COMMENT = re.compile(r"^#.*\n", re.MULTILINE)
 NGINX_PATH = "/usr/sbin:/usr/local/sbin"
 NGINX_ROOT_USER = "user www-data;"
 UPSTREAM_CONNECTIONS = 256
@@ -72,7 +75,7 @@ def service_spec(settings: Settings, service: Service, number: int, port: int) -
     return Spec(name, [str(settings.build / service.name)], is_ready, environment, address=f"{HOST}:{port}")
 
 
-def nginx_configuration(settings: Settings, state: Path, ports: Mapping[str, list[int]]) -> str:
+def nginx_configuration(settings: Settings, ports: Mapping[str, list[int]]) -> str:
     upstreams, locations = [], []
     for service in SERVICES:
         servers = " ".join(f"server {HOST}:{port} max_fails=0;" for port in ports[service.name])
@@ -83,13 +86,14 @@ def nginx_configuration(settings: Settings, state: Path, ports: Mapping[str, lis
                           for place in (f"= {prefix}", f"{prefix}/")]
     words = {
         "@USER@": NGINX_ROOT_USER if os.geteuid() == 0 else "",
-        "@STATE@": str(state),
         "@LISTEN@": f"{HOST}:{settings.http_port}",
         "@UPSTREAMS@": "\n".join(upstreams),
         "@LOCATIONS@": "\n".join(locations),
     }
-    lines = (settings.root / NGINX_TEMPLATE).read_text().splitlines(keepends=True)
-    text = "".join(line for line in lines if not line.startswith("#"))
+    template = settings.root / NGINX_TEMPLATE
+    text = NGINX_COMMENT.sub("", template.read_text())
+    # In place, not by their paths: a path may have characters that nginx takes for a pattern.
+    text = NGINX_INCLUDE.sub(lambda include: (template.parent / include[1]).read_text(), text)
     for word, value in words.items():
         text = text.replace(word, value)
     return text
@@ -102,7 +106,7 @@ def nginx_spec(settings: Settings, ports: Mapping[str, list[int]]) -> Spec:
     state = settings.run_dir / "nginx"
     state.mkdir(exist_ok=True)
     configuration = state / "nginx.conf"
-    configuration.write_text(nginx_configuration(settings, state, ports))
+    configuration.write_text(nginx_configuration(settings, ports))
     return Spec("nginx", [program, "-e", "stderr", "-p", str(state), "-c", str(configuration)],
                 partial(answers, f"http://{HOST}:{settings.http_port}/"), base_environment(os.environ),
                 stop_signal=signal.SIGQUIT, orphan_signal=signal.SIGTERM)

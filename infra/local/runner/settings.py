@@ -52,7 +52,7 @@ def read_run_dir(environment: Mapping[str, str]) -> Path:
     """The one setting that `down` needs too."""
     run_dir = Path(environment.get("RUN_DIR", "") or "run").absolute()
     if any(character in '"\\$' or ord(character) < 32 for character in str(run_dir)):
-        raise SettingsError(f"RUN_DIR has a character that nginx's configuration cannot hold: {str(run_dir)!r}")
+        raise SettingsError(f"RUN_DIR has a character that a broker's configuration cannot hold: {str(run_dir)!r}")
     return run_dir
 
 
