@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Collects what a program needs to run where there is nothing else: the libraries that the loader would find for it, at
-# the paths where it looks for them, certificates, and names for its user. No shell, no tools, no package lists.
+# the paths where it looks for them, certificates, and names for its user. No shell, no tools, no package lists. A library
+# that is in the folder REPLACEMENTS too is taken from there: the one of ICU's data, which is made for libmongoc alone.
 set -euo pipefail
 
-readonly USAGE="usage: collect.sh PROGRAM ROOT"
+readonly USAGE="usage: collect.sh PROGRAM REPLACEMENTS ROOT"
 readonly USER_NAME=turnstile
 readonly USER_ID=65532
 readonly CERTIFICATES=/etc/ssl/certs/ca-certificates.crt
@@ -13,7 +14,8 @@ readonly OPENSSL=/usr/lib/ssl
 readonly FIXED_TIME=@0
 
 program=${1:?$USAGE}
-root=${2:?$USAGE}
+replacements=${2:?$USAGE}
+root=${3:?$USAGE}
 
 # Prints the loader and all libraries, and fails if one is missing.
 libraries() {
@@ -30,12 +32,27 @@ thread_library() {
     ldconfig -p | sed -En 's/^[[:space:]]*libgcc_s\.so\.1 .* => (\/[^ ]*)$/\1/p' | head -n 1
 }
 
+# The reduced data are proven for libmongoc, and for nobody else.
+check_icu() {
+    case ${1##*/} in libicu* | libmongoc-1.0.*) return 0 ;; esac
+    if readelf --dynamic "$1" | grep -q 'NEEDED.*\[libicu'; then
+        printf 'collect.sh: %s uses ICU, of whose data there is only what libmongoc needs\n' "$1" >&2
+        return 1
+    fi
+}
+
 copy() { install -D -m "$1" "$2" "$root$2"; }
 
 found=$(libraries "$program")
 found+=$'\n'$(thread_library)
 sort -u <<<"$found" | while read -r path; do
-    copy 755 "$path"
+    check_icu "$path"
+    replacement=$replacements/${path##*/}
+    if [[ -e $replacement ]]; then
+        install -D -m 755 "$replacement" "$root$path"
+    else
+        copy 755 "$path"
+    fi
 done
 
 # OpenSSL looks for cert.pem in its own folder, and then for certificates by their hash.
