@@ -109,12 +109,15 @@ void operation_print_help(const struct service_definition *definition, FILE *fil
 
 /* ---- what both need ---- */
 
+/* None is made: there is nothing to be done to one that was not there before. */
 static bool open_store(struct service *service, struct error *error)
 {
     const struct store_config config = {
         .uri = service->settings.store_uri,
         .collections = service->definition->collections,
         .readers = READERS,
+        .owner = service->definition->name,
+        .must_be_there = true,
     };
     return store_open(&config, &service->store, error);
 }

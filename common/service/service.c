@@ -77,6 +77,7 @@ static bool start_store(struct service *service, struct error *error)
         .collections = service->definition->collections,
         .readers = STORE_READERS,
         .threads = (size_t)(service->settings.workers + service->settings.event_workers),
+        .owner = service->definition->name,
     };
     return store_open(&config, &service->store, error);
 }

@@ -117,7 +117,14 @@ struct store_setup {
     size_t readers;
     size_t threads;
     const struct clock *clock;
+    const char *owner; /* NULL: none is looked for */
+    bool must_be_there;
 };
+
+/* The store belongs to another service than it is opened for: sets ERROR_INVALID, without the place; returns false. */
+bool store_refuse_owner(const char *found, const char *owner, struct error *error);
+/* It is not there and must be: sets ERROR_NOT_FOUND, without the place; returns false. */
+bool store_refuse_absent(struct error *error);
 
 enum store_key { STORE_BY_ID, STORE_BY_CLAIM };
 

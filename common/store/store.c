@@ -66,9 +66,20 @@ static const struct store_collection *find_collection(const struct store *store,
     return NULL;
 }
 
+bool store_refuse_owner(const char *found, const char *owner, struct error *error)
+{
+    return error_set(error, ERROR_INVALID, "this is the store of %s, and not of %s", found, owner);
+}
+
+bool store_refuse_absent(struct error *error)
+{
+    return error_set(error, ERROR_NOT_FOUND, "no store is there");
+}
+
 bool store_open(const struct store_config *config, struct store **ret_store, struct error *error)
 {
     assert(config->readers >= 1 && config->readers <= STORE_READERS_MAX);
+    assert(!config->owner || config->owner[0] != '\0');
     if (!store_uri_valid(config->uri)) {
         return error_set(error, ERROR_INVALID, "not the URI of a store: sqlite:path and mongodb://host/database are");
     }
@@ -88,6 +99,8 @@ bool store_open(const struct store_config *config, struct store **ret_store, str
         .readers = config->readers,
         .threads = config->threads,
         .clock = config->clock,
+        .owner = config->owner,
+        .must_be_there = config->must_be_there,
     };
     if (!store->driver->open(&setup, &store->state, error)) {
         xfree(store);

@@ -32,7 +32,8 @@ static bool check_server(struct mongo_store *store, mongoc_client_t *client, str
 }
 
 /* With a client of its own, which may wait longer for answers: indexes may have to be built. */
-static bool prepare(struct mongo_store *store, const mongoc_uri_t *uri, bool patient, struct error *error)
+static bool prepare(struct mongo_store *store, const struct store_setup *setup, const mongoc_uri_t *uri, bool patient,
+                    struct error *error)
 {
     mongoc_uri_t *own_uri = mongoc_uri_copy(uri);
     if (patient) {
@@ -45,7 +46,7 @@ static bool prepare(struct mongo_store *store, const mongoc_uri_t *uri, bool pat
         return error_set(error, ERROR_INVALID, "%s: %s", store->name, failure.message);
     }
     mongoc_client_set_error_api(client, MONGOC_ERROR_API_VERSION_2);
-    bool done = check_server(store, client, error) && migrate_store(store, client, error);
+    bool done = check_server(store, client, error) && migrate_store(store, client, setup, error);
     mongoc_client_destroy(client);
     return done;
 }
@@ -90,7 +91,7 @@ static bool open_store(const struct store_setup *setup, void **ret_state, struct
     }
     mongoc_uri_destroy(given);
     struct mongo_store *store = new_store(setup, uri);
-    bool opened = prepare(store, uri, patient, error) && open_pool(store, uri, error);
+    bool opened = prepare(store, setup, uri, patient, error) && open_pool(store, uri, error);
     mongoc_uri_destroy(uri);
     if (!opened) {
         close_store(store);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Brings a database to what is declared: indexes, and zero values where old documents lack a required field.
+ * Brings a database to what is declared: the owner, indexes, and zero values where old documents lack a required field.
  *
  * Other instances, of an older release too, may be at work meanwhile: nothing they use is taken away but indexes, and
  * everything here may be done twice, by several at once, or be broken off and done again. */
@@ -41,18 +41,45 @@ static void append_keys(bson_t *document, const struct store_collection *collect
 
 /* ---- format ---- */
 
-static bool check_format(struct mongo_store *store, mongoc_collection_t *meta, struct error *error)
+/* Adds what the document has to `ret_document`, which stays as it is if there is none. */
+static bool read_meta(struct mongo_store *store, mongoc_collection_t *meta, const char *id, bson_t *ret_document,
+                      struct error *error)
 {
-    bson_t *filter = BCON_NEW("_id", BCON_UTF8("format"));
+    bson_t *filter = BCON_NEW("_id", BCON_UTF8(id));
     mongoc_cursor_t *cursor = mongoc_collection_find_with_opts(meta, filter, NULL, NULL);
     const bson_t *document = NULL;
     bson_error_t failure;
-    int64_t format = mongoc_cursor_next(cursor, &document) ? mongo_number(document, "value") : 0;
+    if (mongoc_cursor_next(cursor, &document)) {
+        bson_concat(ret_document, document);
+    }
     bool failed = mongoc_cursor_error(cursor, &failure);
     mongoc_cursor_destroy(cursor);
     bson_destroy(filter);
-    if (failed) {
-        return mongo_fail(store, &failure, error);
+    return !failed || mongo_fail(store, &failure, error);
+}
+
+/* Unless there is one of its id. Takes ownership of the document. */
+static bool insert_meta(struct mongo_store *store, mongoc_collection_t *meta, bson_t *document, struct error *error)
+{
+    bson_error_t failure;
+    bool there = mongoc_collection_insert_one(meta, document, NULL, NULL, &failure) ||
+                 mongo_failure_of(&failure) == MONGO_DUPLICATE;
+    bson_destroy(document);
+    return there || mongo_fail(store, &failure, error);
+}
+
+static bool check_format(struct mongo_store *store, mongoc_collection_t *meta, bool must_be_there, struct error *error)
+{
+    bson_t document = BSON_INITIALIZER;
+    bool done = read_meta(store, meta, "format", &document, error);
+    int64_t format = mongo_number(&document, "value");
+    bson_destroy(&document);
+    if (!done) {
+        return false;
+    }
+    if (format == 0 && must_be_there) {
+        store_refuse_absent(error);
+        return error_prefix(error, "%s", store->name);
     }
     if (format > MONGO_STORE_FORMAT) {
         return error_set(error, ERROR_INVALID,
@@ -68,13 +95,47 @@ static bool stamp(struct mongo_store *store, mongoc_collection_t *meta, struct e
     static const char *const names[] = {"format", "ping"};
     for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
         bson_t *document = BCON_NEW("_id", BCON_UTF8(names[i]), "value", BCON_INT64(i == 0 ? MONGO_STORE_FORMAT : 0));
-        bson_error_t failure;
-        bool there = mongoc_collection_insert_one(meta, document, NULL, NULL, &failure) ||
-                     mongo_failure_of(&failure) == MONGO_DUPLICATE;
-        bson_destroy(document);
-        if (!there) {
-            return mongo_fail(store, &failure, error);
+        if (!insert_meta(store, meta, document, error)) {
+            return false;
         }
+    }
+    return true;
+}
+
+/* ---- owner ---- */
+
+/* "" if it is nobody's. */
+static bool read_owner(struct mongo_store *store, mongoc_collection_t *meta, char ret_name[static MONGO_OWNER_MAX],
+                       struct error *error)
+{
+    bson_t document = BSON_INITIALIZER;
+    bool done = read_meta(store, meta, "owner", &document, error);
+    if (done) {
+        text_copy_cut(ret_name, MONGO_OWNER_MAX, mongo_text(&document, "name"));
+    }
+    bson_destroy(&document);
+    return done;
+}
+
+/* Of several that note themselves at once the unique id lets one do it: so what is there is read afterwards, too. */
+static bool claim_owner(struct mongo_store *store, mongoc_collection_t *meta, const char *owner, struct error *error)
+{
+    char found[MONGO_OWNER_MAX] = "";
+    if (!read_owner(store, meta, found, error)) {
+        return false;
+    }
+    if (found[0] == '\0') {
+        bson_t *document = BCON_NEW("_id", BCON_UTF8("owner"), "name", BCON_UTF8(owner));
+        if (!insert_meta(store, meta, document, error) || !read_owner(store, meta, found, error)) {
+            return false;
+        }
+    }
+    if (found[0] == '\0') {
+        return error_set(error, ERROR_UNAVAILABLE, "%s: no majority knows yet whose store it is", store->name);
+    }
+    if (!text_equal(found, owner)) {
+        store_refuse_owner(found, owner, error);
+        return error_prefix(error, "%s", store->name);
     }
     return true;
 }
@@ -225,22 +286,6 @@ static bool fill_field(struct mongo_store *store, mongoc_collection_t *handle, m
     return done || mongo_fail(store, &failure, error);
 }
 
-static bool read_filled(struct mongo_store *store, mongoc_collection_t *meta, const char *id, bson_t *ret_filled,
-                        struct error *error)
-{
-    bson_t *filter = BCON_NEW("_id", BCON_UTF8(id));
-    mongoc_cursor_t *cursor = mongoc_collection_find_with_opts(meta, filter, NULL, NULL);
-    const bson_t *document = NULL;
-    bson_error_t failure;
-    if (mongoc_cursor_next(cursor, &document)) {
-        bson_concat(ret_filled, document);
-    }
-    bool failed = mongoc_cursor_error(cursor, &failure);
-    mongoc_cursor_destroy(cursor);
-    bson_destroy(filter);
-    return !failed || mongo_fail(store, &failure, error);
-}
-
 /* Lists and conditions go by what is in the documents. */
 static bool fill_fields(struct mongo_store *store, mongoc_collection_t *handle, mongoc_collection_t *meta,
                         const struct store_collection *collection, struct error *error)
@@ -249,7 +294,7 @@ static bool fill_fields(struct mongo_store *store, mongoc_collection_t *handle, 
     char id[MONGO_PATH_MAX];
     snprintf(id, sizeof(id), "fields.%s", collection->declared->name);
     bson_t filled = BSON_INITIALIZER;
-    bool done = read_filled(store, meta, id, &filled, error);
+    bool done = read_meta(store, meta, id, &filled, error);
     for (size_t i = 0; done && i < collection->field_count; i++) {
         const struct flat_field *field = &collection->fields[i];
         if (field->required && !is_filled(&filled, field->path)) {
@@ -271,10 +316,12 @@ static bool migrate_collection(struct mongo_store *store, mongoc_client_t *clien
     return done;
 }
 
-bool migrate_store(struct mongo_store *store, mongoc_client_t *client, struct error *error)
+bool migrate_store(struct mongo_store *store, mongoc_client_t *client, const struct store_setup *setup,
+                   struct error *error)
 {
     mongoc_collection_t *meta = mongo_collection(store, client, MONGO_META_COLLECTION);
-    bool done = check_format(store, meta, error) && stamp(store, meta, error);
+    bool done = check_format(store, meta, setup->must_be_there, error) &&
+                (!setup->owner || claim_owner(store, meta, setup->owner, error)) && stamp(store, meta, error);
     for (size_t i = 0; done && i < store->collection_count; i++) {
         done = migrate_collection(store, client, meta, &store->collections[i], error);
     }

@@ -19,6 +19,7 @@
 enum {
     MONGO_STORE_FORMAT = 1, /* of the documents; a store with a higher one is refused */
     MONGO_PATH_MAX = SCHEMA_PATH_MAX + 8,
+    MONGO_OWNER_MAX = 64, /* bytes of a service's name, with the NUL */
     MONGO_CODE_DUPLICATE_KEY = 11000,
     /* A store that is away or frozen is told within 3 s: these are what adds up. The URI may say otherwise, but for
      * the last two. */
@@ -109,7 +110,8 @@ void mongo_outbox_versions(const bson_t *document, size_t *ret_count, uint64_t *
 
 /* ---- migrate.c ---- */
 
-bool migrate_store(struct mongo_store *store, mongoc_client_t *client, struct error *error) MUST_CHECK;
+bool migrate_store(struct mongo_store *store, mongoc_client_t *client, const struct store_setup *setup,
+                   struct error *error) MUST_CHECK;
 /* The name that a declared index has in the database: ret_name[MONGO_PATH_MAX]. */
 void migrate_index_name(const struct store_index *index, char *ret_name);
 

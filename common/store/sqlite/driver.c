@@ -60,15 +60,21 @@ static bool create_file(const char *path, struct error *error)
     return errno == EEXIST || error_set(error, ERROR_UNAVAILABLE, "%s", strerror_r(errno, reason, sizeof(reason)));
 }
 
-static bool open_writer(const struct sqlite_store *store, int lock_file, struct connection **ret_writer,
-                        struct error *error)
+/* Before the lock makes a file beside it. */
+static bool find_file(const char *path, struct error *error)
+{
+    struct stat status;
+    return stat(path, &status) == 0 || (errno != ENOENT && errno != ENOTDIR) || store_refuse_absent(error);
+}
+
+static bool open_writer(const struct store_setup *setup, const char *path, int lock_file,
+                        struct connection **ret_writer, struct error *error)
 {
     CLEANUP(connection_close) struct connection *writer = NULL;
     if (!lock_take_within(lock_file, SQLITE_STORE_OPEN_WAIT_MS, error)) {
         return false;
     }
-    bool opened = connection_open_writer(store->path, &writer, error) &&
-                  migrate(writer, store->collections, store->collection_count, error);
+    bool opened = connection_open_writer(path, &writer, error) && migrate(writer, setup, error);
     lock_release(lock_file);
     if (opened) {
         *ret_writer = TAKE(writer);
@@ -76,17 +82,17 @@ static bool open_writer(const struct sqlite_store *store, int lock_file, struct 
     return opened;
 }
 
-static bool open_parts(struct sqlite_store *store, size_t readers, struct error *error)
+static bool open_parts(struct sqlite_store *store, const struct store_setup *setup, struct error *error)
 {
-    if (!create_file(store->path, error)) {
+    if ((setup->must_be_there && !find_file(store->path, error)) || !create_file(store->path, error)) {
         return false;
     }
     CLEANUP(lock_close) int lock_file = lock_open(store->path, error);
     struct connection *writer = NULL;
-    if (lock_file < 0 || !open_writer(store, lock_file, &writer, error)) {
+    if (lock_file < 0 || !open_writer(setup, store->path, lock_file, &writer, error)) {
         return false;
     }
-    pool_init(&store->pool, store->path, readers);
+    pool_init(&store->pool, store->path, setup->readers);
     store->committer = committer_start(store->path, store->texts, writer, lock_file);
     lock_file = -1;
     return true;
@@ -118,7 +124,7 @@ static bool open_store(const struct store_setup *setup, void **ret_state, struct
         rows_texts_init(&store->texts[i], &setup->collections[i]);
     }
     outbox_init(store);
-    if (!open_parts(store, setup->readers, error)) {
+    if (!open_parts(store, setup, error)) {
         error_prefix(error, "%s", store->path);
         close_store(store);
         return false;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Brings a file to what is declared: a table for each collection, a column for each field, the indexes.
+ * Brings a file to what is declared: a table for each collection, a column for each field, the indexes, the owner.
  *
  * Other instances, of an older release too, may be at work on the file meanwhile: nothing they use is taken away but
  * indexes, which SQLite then does without, and new columns have defaults for the rows they insert. */
@@ -16,10 +16,12 @@ enum {
 
 static const char *const head_columns[] = {"id", "version", "epoch", "writer", "claim", "changed"};
 
-/* The outbox's second index finds what is oldest without touching payloads. */
+/* The outbox's second index finds what is oldest without touching payloads. store_owner has one row, or none: files
+ * that are older than it have no owner until a service opens them. */
 static const char own_tables[] =
     "CREATE TABLE IF NOT EXISTS \"store_meta\" (\"key\" TEXT PRIMARY KEY, \"value\" INTEGER NOT NULL)"
     " WITHOUT ROWID, STRICT;"
+    "CREATE TABLE IF NOT EXISTS \"store_owner\" (\"name\" TEXT NOT NULL PRIMARY KEY) WITHOUT ROWID, STRICT;"
     "CREATE TABLE IF NOT EXISTS \"store_outbox\" (\"collection\" TEXT NOT NULL, \"id\" TEXT NOT NULL,"
     " \"version\" INTEGER NOT NULL, \"created\" INTEGER NOT NULL, \"subject\" TEXT NOT NULL,"
     " \"payload\" TEXT NOT NULL, PRIMARY KEY (\"collection\", \"id\", \"version\")) WITHOUT ROWID, STRICT;"
@@ -65,6 +67,28 @@ static bool stamp(struct connection *connection, struct error *error)
                   "INSERT INTO \"store_meta\" (\"key\", \"value\") VALUES ('format', %d), ('ping', 0);",
                   SQLITE_STORE_APPLICATION, SQLITE_STORE_FORMAT, SQLITE_STORE_FORMAT);
     return run(connection, &sql, error);
+}
+
+/* Whose the file is; it becomes this owner's if it is nobody's. */
+static bool claim_owner(struct connection *connection, const char *owner, struct error *error)
+{
+    CLEANUP(statement_done)
+    sqlite3_stmt *find = connection_statement(connection, "SELECT \"name\" FROM \"store_owner\"", error);
+    bool row = false;
+    if (!find || !statement_step(connection, find, &row, error)) {
+        return false;
+    }
+    if (row) {
+        const char *found = (const char *)sqlite3_column_text(find, 0);
+        return text_equal(found, owner) || store_refuse_owner(found, owner, error);
+    }
+    CLEANUP(statement_done)
+    sqlite3_stmt *note = connection_statement(connection, "INSERT INTO \"store_owner\" (\"name\") VALUES (?1)", error);
+    if (!note) {
+        return false;
+    }
+    statement_bind_text(note, 1, owner);
+    return statement_step(connection, note, &row, error);
 }
 
 /* A row of `sql` for this parameter? */
@@ -230,17 +254,22 @@ static bool migrate_collection(struct connection *connection, const struct store
     return ready && drop_indexes(connection, collection, error) && add_indexes(connection, collection, error);
 }
 
-static bool migrate_all(struct connection *connection, const struct store_collection *collections, size_t count,
-                        struct error *error)
+static bool migrate_all(struct connection *connection, const struct store_setup *setup, struct error *error)
 {
     bool fresh = false;
-    if (!check_format(connection, &fresh, error) || !connection_run(connection, own_tables, error) ||
-        (fresh && !stamp(connection, error))) {
+    if (!check_format(connection, &fresh, error)) {
         return false;
     }
-    for (size_t i = 0; i < count; i++) {
-        if (!migrate_collection(connection, &collections[i], error)) {
-            return error_prefix(error, "%s", collections[i].declared->name);
+    if (fresh && setup->must_be_there) {
+        return store_refuse_absent(error);
+    }
+    if (!connection_run(connection, own_tables, error) || (fresh && !stamp(connection, error)) ||
+        (setup->owner && !claim_owner(connection, setup->owner, error))) {
+        return false;
+    }
+    for (size_t i = 0; i < setup->collection_count; i++) {
+        if (!migrate_collection(connection, &setup->collections[i], error)) {
+            return error_prefix(error, "%s", setup->collections[i].declared->name);
         }
     }
     return true;
@@ -260,16 +289,15 @@ static void check_names(const struct store_collection *collection)
     }
 }
 
-bool migrate(struct connection *connection, const struct store_collection *collections, size_t count,
-             struct error *error)
+bool migrate(struct connection *connection, const struct store_setup *setup, struct error *error)
 {
-    for (size_t i = 0; i < count; i++) {
-        check_names(&collections[i]);
+    for (size_t i = 0; i < setup->collection_count; i++) {
+        check_names(&setup->collections[i]);
     }
     if (!connection_run(connection, "BEGIN IMMEDIATE", error)) {
         return false;
     }
-    if (migrate_all(connection, collections, count, error)) {
+    if (migrate_all(connection, setup, error)) {
         return connection_run(connection, "COMMIT", error);
     }
     /* Some errors have rolled back already. */

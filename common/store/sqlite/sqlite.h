@@ -154,9 +154,9 @@ struct sqlite_store {
     struct committer *committer; /* NULL until everything else is open */
 };
 
-/* Creates and changes tables and indexes; nothing is written where nothing is to change. Under the file lock. */
-bool migrate(struct connection *connection, const struct store_collection *collections, size_t count,
-             struct error *error) MUST_CHECK;
+/* Creates and changes tables and indexes, and notes the owner; nothing is written where nothing is to change. Under the
+ * file lock. */
+bool migrate(struct connection *connection, const struct store_setup *setup, struct error *error) MUST_CHECK;
 
 bool read_get(void *state, const struct store_collection *collection, enum store_key key, const char *text,
               bool *ret_found, struct record *ret_head, void *entity, struct error *error);
