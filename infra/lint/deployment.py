@@ -103,6 +103,15 @@ def kustomize_paths(data: Any) -> Iterator[str]:
         yield from dig(part, "manifests", "kustomize", "paths", default=[])
 
 
+def programs_of(artifact: Any) -> set[str]:
+    """What is built, as each place says that has a say: the builder's argument, or a command and what it depends on."""
+    places = [dig(artifact, "docker", "buildArgs", "PROGRAM")]
+    if command := dig(artifact, "custom", "buildCommand"):
+        places = [*re.findall(r"PROGRAM=(\S+)", command),
+                  dig(artifact, "custom", "dependencies", "dockerfile", "buildArgs", "PROGRAM")]
+    return {str(place) for place in places}
+
+
 def check_skaffold(tree: Tree, rendered: Rendered) -> Iterator[str]:
     if not (tree.root / SKAFFOLD).exists():
         yield f"{SKAFFOLD}: is missing"
@@ -110,12 +119,12 @@ def check_skaffold(tree: Tree, rendered: Rendered) -> Iterator[str]:
     data = yaml.load(tree.text(SKAFFOLD), LOADER)
     if data.get("apiVersion") != SKAFFOLD_VERSION:
         yield f"{SKAFFOLD}: has apiVersion {data.get('apiVersion')}, not {SKAFFOLD_VERSION}"
-    built = {dig(artifact, "image"): dig(artifact, "docker", "buildArgs", "PROGRAM")
-             for artifact in dig(data, "build", "artifacts", default=[])}
+    built = {dig(artifact, "image"): artifact for artifact in dig(data, "build", "artifacts", default=[])}
     for service in tree.services:
-        image = f"{IMAGE_PREFIX}{service}"
-        if built.get(image) != f"services/{service}":
-            yield f"{SKAFFOLD}: does not build services/{service} as {image}"
+        image, program = f"{IMAGE_PREFIX}{service}", f"services/{service}"
+        artifact = built.get(image)
+        if artifact is None or programs_of(artifact) != {program}:
+            yield f"{SKAFFOLD}: does not build {program} as {image}, or does not follow its files"
     for path in kustomize_paths(data):
         if not (tree.root / path / KUSTOMIZATION).exists():
             yield f"{SKAFFOLD}: {path} is no kustomization"

@@ -445,6 +445,9 @@ manifests: {kustomize: {paths: [infra/k8s/overlays/local]}}
 profiles: [{name: debian, manifests: {kustomize: {paths: [infra/k8s/overlays/debian]}}}]
 """
 Files = dict[str, str]
+CUSTOM = SKAFFOLD.replace("docker: {buildArgs: {PROGRAM: services/tickets}}", """custom: {
+  buildCommand: docker build --tag "$IMAGE" --build-arg PROGRAM=services/tickets .,
+  dependencies: {dockerfile: {path: Dockerfile, buildArgs: {PROGRAM: services/tickets}}}}""")
 FILE_SAMPLES: dict[str, tuple[Files, list[tuple[Files, str]]]] = {
     "Dockerfiles": ({"Dockerfile": DOCKERFILE, "infra/debian/nats/Dockerfile": HASH + "FROM a:1\nUSER 1000\nCMD [\"a\"]\n"}, [
         ({"Dockerfile": DOCKERFILE.replace("debian:bookworm-slim", "debian:latest")}, "Dockerfile:2: image debian:latest"),
@@ -468,6 +471,8 @@ FILE_SAMPLES: dict[str, tuple[Files, list[tuple[Files, str]]]] = {
         ({"skaffold.yaml": SKAFFOLD.replace("v4beta11", "v2")}, "has apiVersion skaffold/v2"),
         ({"skaffold.yaml": SKAFFOLD.replace("services/tickets", "services/orders")}, "does not build services/tickets as turnstile-tickets"),
         ({"skaffold.yaml": SKAFFOLD.replace("image: turnstile", "image: our")}, "does not build services/tickets"),
+        ({"skaffold.yaml": CUSTOM.replace("PROGRAM=services/tickets", "PROGRAM=services/orders")}, "does not build services/tickets"),
+        ({"skaffold.yaml": CUSTOM.replace("PROGRAM: services/tickets", "PROGRAM: services/orders")}, "does not build services/tickets"),
         ({"skaffold.yaml": SKAFFOLD.replace("overlays/local", "overlays/locale")}, "infra/k8s/overlays/locale is no kustomization"),
         ({"skaffold.yaml": SKAFFOLD.replace("overlays/debian", "overlays/debias")}, "infra/k8s/overlays/debias is no kustomization"),
     ]),
@@ -654,6 +659,11 @@ class SelfTest(unittest.TestCase):
                          {"-a": "1", "-b": "2", "-c": "", "-d": "3"})
         self.assertEqual(dig({"a": [{"b": 1}]}, "a", 0, "b"), 1)
         self.assertEqual(dig({"a": None}, "a", "b", default=2), 2)
+
+    def test_skaffold_may_build_by_a_command(self) -> None:
+        self.assertIn("custom:", CUSTOM)
+        good = FILE_SAMPLES["skaffold"][0] | {"skaffold.yaml": CUSTOM}
+        self.assertEqual(list(FILE_CHECKS["skaffold"](self.tree(good), self.rendered())), [])
 
     def test_instructions_have_the_line_on_which_they_begin(self) -> None:
         self.assertEqual(list(instructions("FROM a\n\n# b\nrun c \\\n  # d\n  e\nUSER 1\n")),
