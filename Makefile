@@ -151,7 +151,7 @@ JOBS = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 # ---- what people say -----------------------------------------------------------------------------------------
 # Each of these installs first and then runs make again: what pkg-config knows may just have been installed.
 
-.PHONY: build deps up down test chaos bench lint format clean help
+.PHONY: build deps up down secrets compose-up compose-down test chaos bench lint format clean help
 build: deps ## build the services and tools (build/release)
 	@$(MAKE) $(JOBS) programs
 
@@ -163,6 +163,15 @@ up: build ## run everything on this machine until Ctrl-C; DETACH=1 returns when 
 
 down: ## stop what `make up DETACH=1` started
 	@exec $(PYTHON) -B infra/local/run.py down
+
+secrets: ## make the secrets of docker-compose.yml: .secrets/
+	@infra/compose/secrets.sh $(SERVICES)
+
+compose-up: secrets $(if $(filter debian,$(STANDINS)),deps) ## run everything in containers, in the background, until `make compose-down`
+	@infra/compose/compose.sh up
+
+compose-down: ## stop and remove the containers; their data is kept
+	@infra/compose/compose.sh down
 
 test: deps ## run the unit, contract and integration tests
 	@$(if $(ONLY),$(RUN_TESTS) --check $(UNIT_PROGRAMS) $(CONTRACT_RUNS))
@@ -197,7 +206,7 @@ clean: ## remove build/ (not .deps/, nor what runs in run/)
 
 help: ## this list
 	@echo 'Turnstile $(VERSION). Targets:'
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' Makefile | sort | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | sort | expand -t 16
 	@printf '%s\n' 'Variables, given as `make up SCALE=2` or in the environment:' \
 	  '  V=1                    show the commands' \
 	  '  WERROR=1               warnings are errors' \
@@ -209,7 +218,7 @@ help: ## this list
 	  '  BUS=stan|jetstream     up: the broker that it starts' \
 	  '  STORE=mongodb://host   up: a server for the stores, in place of files' \
 	  '  RUN_DIR=run            up, down: where pid files, logs, stores and the key are kept' \
-	  '  HTTP_PORT=8080 NATS_PORT=4222 NATS_MONITOR_PORT=8222  up: the ports' \
+	  '  HTTP_PORT=8080 NATS_PORT=4222 NATS_MONITOR_PORT=8222  up, compose-up: the ports' \
   '  REGISTRY=host/path TAG=$(VERSION)  images, push: what they are called' \
 	  'Whatever else is set reaches the services: LOG_LEVEL=debug make up'
 
