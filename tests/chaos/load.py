@@ -12,6 +12,7 @@ import random
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from harness import Client, Response
@@ -35,11 +36,23 @@ class Account:
         self.orders: deque[str] = deque(maxlen=ORDERS_KEPT)
 
 
+# Makes the client of a port for the owner of a token, who waits for so many seconds.
+Connect = Callable[[int, "str | None", float], Client]
+
+
+def connect_here(port: int, token: str | None, seconds: float) -> Client:
+    return Client(port, token, seconds=seconds)
+
+
 class Load:
-    def __init__(self, ports: dict[str, list[int]], journal: Journal, seed: int, accounts: int, rate: float):
-        """`ports`: of the instances of each service. `rate`: requests a second, all threads together."""
+    def __init__(self, ports: dict[str, list[int]], journal: Journal, seed: int, accounts: int, rate: float,
+                 connect: Connect = connect_here, mark: str = ""):
+        """`ports`: of the instances of each service. `rate`: requests a second, all threads together. `mark`: makes the
+        users different from those of other loads on the same system."""
         self._ports = ports
         self._journal = journal
+        self._connect = connect
+        self._mark = mark
         self._stopping = threading.Event()
         self._hot: deque[str] = deque(maxlen=HOT_TICKETS)
         self._seed = seed
@@ -53,7 +66,7 @@ class Load:
         """Signs the users up, and lets them go to work."""
         for number in range(self._accounts):
             first = Worker(self, random.Random(f"{self._seed} account {number}"), None, self._ports)
-            account = self._account = first.sign_up_for_sure(f"user{number}@example.com")
+            account = self._account = first.sign_up_for_sure(f"user{number}{self._mark}@example.com")
             for half in range(2):
                 worker = Worker(self, random.Random(f"{self._seed} worker {number} {half}"), account, self._ports)
                 thread = threading.Thread(target=self._run, args=(worker,), name=f"load-{number}-{half}", daemon=True)
@@ -108,7 +121,7 @@ class Worker:
         elif action == "cancel":
             self._cancel()
         elif action == "sign-up":
-            self._sign_up(f"{self.random.getrandbits(64):016x}@example.com")
+            self._sign_up(f"{self.random.getrandbits(64):016x}{self._load._mark}@example.com")
         elif action == "look":
             self._look()
 
@@ -194,13 +207,9 @@ class Worker:
 
     def _client(self, port: int) -> Client:
         if port not in self._clients:
-            client = Client(port, self._account.token if self._account else None)
-            client.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS_MAX)
-            self._clients[port] = client
-        client = self._clients[port]
-        if client.connection is None:
-            client.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS_MAX)
-        return client
+            token = self._account.token if self._account else None
+            self._clients[port] = self._load._connect(port, token, ANSWER_SECONDS_MAX)
+        return self._clients[port]
 
     def _new_key(self) -> str:
         return f"{self.random.getrandbits(64):016x}" if self.random.random() < 0.5 else ""

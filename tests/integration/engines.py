@@ -62,6 +62,8 @@ class JetStreamServer(Process):
     """nats-server with JetStream on a folder, as docs/CONFIGURATION.md says to run it. What it has confirmed is there
     again after kill -9 and start on the same port; `store` can be copied and put back while it does not run."""
 
+    address = "127.0.0.1"
+
     def __init__(self, folder: Path, name: str = "broker"):
         self.port = free_port()
         self.monitor_port = free_port()
@@ -106,7 +108,7 @@ class JetStreamServer(Process):
         self.start()
 
     def monitor(self, path: str) -> Any:
-        connection = http.client.HTTPConnection("127.0.0.1", self.monitor_port, timeout=5)
+        connection = http.client.HTTPConnection(self.address, self.monitor_port, timeout=5)
         try:
             connection.request("GET", path)
             return json.loads(connection.getresponse().read())

@@ -30,7 +30,11 @@ from databases import SqliteStores, Stores
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("TURNSTILE_BUILD", ROOT / "build" / "test")).resolve()
 BROKER = ROOT / ".deps" / "bin" / "nats-streaming-server"
+# Set: tests are run on the system that is described in this file (deployed.py), and not on one of their own.
+DEPLOYMENT = os.environ.get("TEST_DEPLOYMENT", "")
 JWT_KEY = "a-key-for-tests-that-is-long-enough-0123456789"
+if DEPLOYMENT:
+    JWT_KEY = json.loads(Path(DEPLOYMENT).read_text())["jwt_key"]
 SANITIZER_REPORT = re.compile(
     r"ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error:|SUMMARY: \w*Sanitizer"
 )
@@ -164,6 +168,8 @@ class Process:
 class Broker(Process):
     """NATS Streaming with a file store, as `make up` runs it."""
 
+    address = "127.0.0.1"
+
     def __init__(self, folder: Path, name: str = "broker"):
         self.port = free_port()
         self.monitor_port = free_port()
@@ -193,7 +199,7 @@ class Broker(Process):
         self.start()
 
     def monitor(self, path: str) -> Any:
-        connection = http.client.HTTPConnection("127.0.0.1", self.monitor_port, timeout=5)
+        connection = http.client.HTTPConnection(self.address, self.monitor_port, timeout=5)
         try:
             connection.request("GET", path)
             response = connection.getresponse()
@@ -257,9 +263,15 @@ class Response:
 class Client:
     """One keep-alive connection to one address, not shared between threads; optionally signed in."""
 
-    def __init__(self, port: int, token: str | None = None):
+    def __init__(self, port: int, token: str | None = None, address: str = "127.0.0.1", host: str = "",
+                 seconds: float = PATIENCE):
+        """`host`: whom requests say that they are for, if not for this address. `seconds`: how long each answer is
+        waited for."""
         self.port = port
         self.token = token
+        self.address = address
+        self.host = host
+        self.seconds = seconds
         self.connection: http.client.HTTPConnection | None = None
 
     def request(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Response:
@@ -273,8 +285,10 @@ class Client:
             sent.setdefault("Content-Type", "application/json")
         if self.token:
             sent.setdefault("Authorization", f"Bearer {self.token}")
+        if self.host:
+            sent.setdefault("Host", self.host)
         if self.connection is None:
-            self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+            self.connection = http.client.HTTPConnection(self.address, self.port, timeout=self.seconds)
         try:
             self.connection.request(method, path, data, sent)
             response = self.connection.getresponse()
@@ -413,10 +427,13 @@ class System:
         finally:
             database.close()
 
+    def email(self, number: int) -> str:
+        return f"user{number}@example.com"
+
     def user(self, auth: Service) -> User:
         """Signs up somebody new."""
         self.users += 1
-        email = f"user{self.users}@example.com"
+        email = self.email(self.users)
         client = auth.client()
         answer = client.post("/api/users/signup", {"email": email, "password": "password"})
         client.close()

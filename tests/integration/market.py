@@ -16,12 +16,24 @@ from replicas import differences
 
 ORDERS_GROUP = "orders-service"
 TICKETS_GROUP = "tickets-service"
+# What each group follows.
+FOLLOWED = {
+    ORDERS_GROUP: ("ticket:created", "ticket:updated"),
+    TICKETS_GROUP: ("order:created", "order:updated", "order:cancelled"),
+}
 APPLIED = re.compile(r"Applied ticket/([0-9a-f]{24})/(\d+)(?: \(snapshot, from version (\d+)\))?")
 
 
 def new_id() -> str:
     """An id that no service has made."""
     return uuid.uuid4().hex[:24]
+
+
+def is_settled(system: System) -> bool:
+    """Every event is published, received and acknowledged."""
+    return all(system.stores.outbox(service) == 0 for service in ("tickets", "orders")) and all(
+        system.broker.settled(subject, group) for group, subjects in FOLLOWED.items() for subject in subjects
+    )
 
 
 class Market:
@@ -91,6 +103,10 @@ class Market:
     def wait_replica(self, ticket: str, version: int = 1) -> None:
         wait_until(lambda: self.replica_version(ticket) >= version, f"orders has version {version} of ticket {ticket}")
 
+    def orders_of(self, ticket: str) -> dict[str, Record]:
+        """All orders of a ticket, by id."""
+        return {id: order for id, order in self.records("orders", "orders").items() if order["ticket.id"] == ticket}
+
     def holder(self, ticket: str) -> str | None:
         """The order that holds a ticket, as tickets knows it."""
         return self.record(ticket).get("orderId")
@@ -102,18 +118,7 @@ class Market:
 
     def wait_settled(self) -> None:
         """Every event is published, received and acknowledged."""
-
-        def settled() -> bool:
-            ticket_subjects = ("ticket:created", "ticket:updated")
-            order_subjects = ("order:created", "order:updated", "order:cancelled")
-            return (
-                self.outbox("tickets") == 0
-                and self.outbox("orders") == 0
-                and all(self.broker.settled(subject, ORDERS_GROUP) for subject in ticket_subjects)
-                and all(self.broker.settled(subject, TICKETS_GROUP) for subject in order_subjects)
-            )
-
-        wait_until(settled, "all events are published, received and acknowledged")
+        wait_until(lambda: is_settled(self.system), "all events are published, received and acknowledged")
 
     def check_converged(self) -> None:
         """Every replica equals its owner's record, and no ticket has two live orders."""

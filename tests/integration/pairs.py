@@ -47,7 +47,7 @@ class JetStreamBroker(JetStreamServer):
     def _request(self, subject: str, question: dict[str, Any]) -> Any:
         """A request over NATS itself: the monitor does not tell the subjects of a stream."""
         inbox, body = f"_INBOX.{secrets.token_hex(8)}", json.dumps(question).encode()
-        with socket.create_connection(("127.0.0.1", self.port), REQUEST_SECONDS_MAX) as connection:
+        with socket.create_connection((self.address, self.port), REQUEST_SECONDS_MAX) as connection:
             connection.sendall(
                 b'CONNECT {"verbose":false}\r\n' + f"SUB {inbox} 1\r\nPUB {subject} {inbox} {len(body)}\r\n".encode()
                 + body + b"\r\n"

@@ -17,6 +17,7 @@ from market import ORDERS_GROUP, TICKETS_GROUP, Market, new_id, order_event, tic
 pytestmark = pytest.mark.any_pair
 
 
+@pytest.mark.deployed
 def test_a_ticket_is_listed_changed_reserved_freed_and_replicated(system: System) -> None:
     market = Market(system)
     seller, buyer = market.user(), market.user()

@@ -72,12 +72,14 @@ def test_an_order_shows_the_ticket_and_until_when_it_is_held(system: System) -> 
     wait_until(lambda: market.ticket(ticket).get("orderId") == order["id"], "the ticket carries the order")
 
 
+@pytest.mark.deployed
 def test_a_hold_lasts_fifteen_minutes_by_default(system: System) -> None:
     market = Market(system)
     order = market.reserve(market.user(), stocked(market)[0])
     assert milliseconds(order["expiresAt"]) - milliseconds(order["createdAt"]) == 900000
 
 
+@pytest.mark.deployed
 def test_nobody_sees_or_places_orders_without_being_signed_in(system: System) -> None:
     nobody = system.service("orders").client()
     check_errors(nobody.post(ORDERS, {"ticketId": new_id()}), 401)
@@ -87,6 +89,7 @@ def test_nobody_sees_or_places_orders_without_being_signed_in(system: System) ->
     check_errors(nobody.delete(f"{ORDERS}/{new_id()}"), 401)
 
 
+@pytest.mark.deployed
 def test_an_order_names_a_ticket_that_is_there(system: System) -> None:
     client = system.service("orders").client(buyers(1)[0])
     for body in ({}, {"ticketId": None}, {"ticketId": ""}, {"ticketId": "1"}, {"ticketId": "g" * 24}, {"ticketId": 7}):
@@ -101,6 +104,7 @@ def test_an_order_names_a_ticket_that_is_there(system: System) -> None:
     assert client.get(ORDERS).json == []
 
 
+@pytest.mark.deployed
 def test_a_reserved_ticket_cannot_be_reserved_again_not_even_by_oneself(system: System) -> None:
     market = Market(system)
     ticket = stocked(market)[0]
@@ -112,6 +116,7 @@ def test_a_reserved_ticket_cannot_be_reserved_again_not_even_by_oneself(system: 
     assert client_of(market, bob).get(ORDERS).json == []
 
 
+@pytest.mark.deployed
 def test_the_price_is_that_of_the_moment_of_the_order(system: System) -> None:
     market = Market(system)
     seller, buyer = market.user(), market.user()
@@ -131,6 +136,7 @@ def test_the_price_is_that_of_the_moment_of_the_order(system: System) -> None:
 # ---- one winner ----
 
 
+@pytest.mark.deployed
 @pytest.mark.parametrize("keyed", [False, True])
 def test_of_fifty_who_reserve_a_ticket_at_once_on_two_instances_one_gets_it(system: System, keyed: bool) -> None:
     market = Market(system, 2)
@@ -150,10 +156,11 @@ def test_of_fifty_who_reserve_a_ticket_at_once_on_two_instances_one_gets_it(syst
             if answer is not won[0]:
                 check_errors(answer, 409)
                 assert answer.errors == [{"message": "the ticket is already reserved"}]
-    live = market.records("orders", "orders").values()
-    assert sorted(order["ticket.id"] for order in live) == sorted(tickets)
+    for ticket in tickets:
+        assert len(market.orders_of(ticket)) == 1
 
 
+@pytest.mark.deployed
 def test_a_ticket_that_was_given_back_goes_to_one_again_under_the_next_number(system: System) -> None:
     """Twenty times over, while the events of the rounds before are still under way."""
     market = Market(system, 2)
@@ -174,12 +181,13 @@ def test_a_ticket_that_was_given_back_goes_to_one_again_under_the_next_number(sy
     wait_until(lambda: market.holder(ticket) == winners[-1], "the ticket is with the last winner")
     market.wait_settled()
     market.check_converged()
-    orders = sorted(market.records("orders", "orders").items(), key=lambda order: order[1]["reservation"])
+    orders = sorted(market.orders_of(ticket).items(), key=lambda order: order[1]["reservation"])
     held = [(order["claim"], id, order["status"]) for id, order in orders]
     statuses = ["cancelled"] * (ROUNDS - 1) + ["created"]
     assert held == [(f"{ticket}/{n}", order, status) for n, (order, status) in enumerate(zip(winners, statuses), 1)]
 
 
+@pytest.mark.deployed
 def test_who_cancels_and_reserves_again_has_the_next_reservation(system: System) -> None:
     market = Market(system)
     ticket = stocked(market)[0]
@@ -203,6 +211,7 @@ def test_who_cancels_and_reserves_again_has_the_next_reservation(system: System)
 # ---- Idempotency-Key ----
 
 
+@pytest.mark.deployed
 def test_fifty_requests_under_one_key_on_two_instances_are_one_order(system: System) -> None:
     market = Market(system, 2)
     for ticket in stocked(market, ROUNDS):
@@ -213,6 +222,7 @@ def test_fifty_requests_under_one_key_on_two_instances_are_one_order(system: Sys
         assert market.orders[0].client(token).get(ORDERS).json == [answers[0].json]
 
 
+@pytest.mark.deployed
 def test_under_a_key_an_order_is_placed_once_and_answered_as_it_is_now(system: System) -> None:
     market = Market(system, 2)
     ticket, other_ticket = stocked(market, 2)
@@ -237,6 +247,7 @@ def test_under_a_key_an_order_is_placed_once_and_answered_as_it_is_now(system: S
     assert theirs.status == 201 and theirs.json["id"] != first.json["id"] and theirs.json["reservation"] == 2
 
 
+@pytest.mark.deployed
 def test_a_refusal_is_not_remembered_under_the_key(system: System) -> None:
     market = Market(system)
     ticket = stocked(market)[0]
@@ -248,6 +259,7 @@ def test_a_refusal_is_not_remembered_under_the_key(system: System) -> None:
     assert place(market.orders[0], token, ticket, Idempotency_Key="k").json["reservation"] == 2
 
 
+@pytest.mark.deployed
 def test_keys_that_are_none_are_refused(system: System) -> None:
     client = system.service("orders").client(buyers(1)[0])
     for key in ("x" * 65, "", "tab\tinside", "größe"):
@@ -257,6 +269,7 @@ def test_keys_that_are_none_are_refused(system: System) -> None:
 # ---- looking at them ----
 
 
+@pytest.mark.deployed
 def test_orders_are_listed_oldest_first_page_by_page(system: System) -> None:
     market = Market(system, 2)
     tickets = stocked(market, 23)
@@ -282,6 +295,7 @@ def test_orders_are_listed_oldest_first_page_by_page(system: System) -> None:
     check_errors(client.get(f"{ORDERS}?after=x"), 400, "after")
 
 
+@pytest.mark.deployed
 def test_an_order_is_shown_to_its_owner_only(system: System) -> None:
     market = Market(system)
     ann, bob = market.user(), market.user()
@@ -303,6 +317,7 @@ def test_an_order_is_shown_to_its_owner_only(system: System) -> None:
     assert client_of(market, ann).get(path).json == order
 
 
+@pytest.mark.deployed
 def test_nothing_is_for_caches_to_keep_refusals_neither(system: System) -> None:
     client = system.service("orders").client(buyers(1)[0])
     for status, method, path, headers in (
@@ -321,10 +336,12 @@ def test_nothing_is_for_caches_to_keep_refusals_neither(system: System) -> None:
 # ---- cancelling ----
 
 
+@pytest.mark.deployed
 def test_cancelling_frees_the_ticket_and_can_be_repeated(system: System) -> None:
     market = Market(system)
     ticket = stocked(market)[0]
     ann = market.user()
+    before = system.broker.message_count("order:cancelled")
     order = market.reserve(ann, ticket)
     wait_until(lambda: market.holder(ticket) == order["id"], "the ticket is reserved")
     client = client_of(market, ann)
@@ -335,10 +352,11 @@ def test_cancelling_frees_the_ticket_and_can_be_repeated(system: System) -> None
     assert client.get(f"{ORDERS}/{order['id']}").json == {**order, "status": "cancelled", "version": 2}
     wait_until(lambda: market.holder(ticket) is None, "the ticket is free")
     market.wait_settled()
-    assert system.broker.last_sequence("order:cancelled") == 1
+    assert system.broker.message_count("order:cancelled") == before + 1
     assert market.ticket(ticket)["version"] == 3
 
 
+@pytest.mark.deployed
 def test_if_match_decides_whether_an_order_is_cancelled(system: System) -> None:
     market = Market(system)
     ann, bob = market.user(), market.user()
@@ -354,11 +372,13 @@ def test_if_match_decides_whether_an_order_is_cancelled(system: System) -> None:
     assert client.delete(path, If_Match='"2"').status == 204
 
 
+@pytest.mark.deployed
 def test_concurrent_cancellations_cancel_once(system: System) -> None:
     market = Market(system, 2)
     ticket = stocked(market)[0]
     ann = market.user()
     order = market.reserve(ann, ticket)
+    before = system.broker.message_count("order:cancelled")
 
     def cancel(i: int) -> int:
         return market.client(market.orders[i % 2], ann).delete(f"{ORDERS}/{order['id']}").status
@@ -366,9 +386,10 @@ def test_concurrent_cancellations_cancel_once(system: System) -> None:
     assert set(at_once(20, cancel)) == {204}
     assert client_of(market, ann).get(f"{ORDERS}/{order['id']}").json["version"] == 2
     market.wait_settled()
-    assert system.broker.last_sequence("order:cancelled") == 1
+    assert system.broker.message_count("order:cancelled") == before + 1
 
 
+@pytest.mark.deployed
 def test_orders_are_taken_while_the_bus_is_away(system: System) -> None:
     market = Market(system)
     ticket = stocked(market)[0]
