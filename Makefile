@@ -214,12 +214,13 @@ help: ## this list
 	  '  SECONDS=600 SEED=number STORE=sqlite|mongo BUS=stan|jetstream  chaos: how long; what goes wrong; on which engines' \
 	  '  ONLY=word              test: only what has it in its name: unit, unit/schema_fields, integration/test_auth' \
 	  '  DETACH=1               up: return when ready' \
-	  '  SCALE=1                up: instances of each service' \
-	  '  BUS=stan|jetstream     up: the broker that it starts' \
+	  '  SCALE=1                up, compose-up: instances of each service' \
+	  '  BUS=stan|jetstream     up, compose-up: the broker' \
+	  '  STANDINS=debian        compose-up: images from Debian packages, where no registry can be reached' \
 	  '  STORE=mongodb://host   up: a server for the stores, in place of files' \
 	  '  RUN_DIR=run            up, down: where pid files, logs, stores and the key are kept' \
 	  '  HTTP_PORT=8080 NATS_PORT=4222 NATS_MONITOR_PORT=8222  up, compose-up: the ports' \
-  '  REGISTRY=host/path TAG=$(VERSION)  images, push: what they are called' \
+	  '  REGISTRY=host/path TAG=$(VERSION)  images, push, compose-up: what the images are called' \
 	  'Whatever else is set reaches the services: LOG_LEVEL=debug make up'
 
 # ---- how files come about ------------------------------------------------------------------------------------
