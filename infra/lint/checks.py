@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-SOURCE_FOLDERS = ("common", "services", "tools", "tests", "examples")
+SOURCE_FOLDERS = ("common", "services", "tools", "tests", "examples", "infra")
 SKIPPED_FOLDERS = (".git", ".deps", ".secrets", "build", "run", "__pycache__")
 SPDX = "SPDX-License-Identifier: Apache-2.0"
 SPDX_SUFFIXES = (".c", ".h", ".py", ".sh", ".js", ".in", ".conf", ".env", ".yaml", ".yml")
