@@ -26,7 +26,10 @@ readonly MONGO_CLASS=.deps/mongo/classes/MongoTestServer.class
 readonly MONGO_JARS=.deps/mongo/jars
 readonly MAVEN_GOAL=org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies
 readonly MAVEN_SECONDS_MAX=300
-readonly POLICY=/usr/sbin/policy-rc.d
+readonly APT_LOG=.deps/apt.log
+
+# shellcheck source=infra/local/packages.sh
+source infra/local/packages.sh
 
 say() { printf 'deps: %s\n' "$*" >&2; }
 fail() {
@@ -34,7 +37,6 @@ fail() {
     exit 1
 }
 
-has_package() { dpkg-query -W -f='${db:Status-Abbrev}' "$1" 2>/dev/null | grep -q '^.i'; }
 has_broker() { [[ $("$BROKER" --version 2>/dev/null) == *"version $BROKER_VERSION,"* ]]; }
 # One that was built with Go alone says only that it is in development.
 has_kustomize() { [[ $("$KUSTOMIZE" version 2>/dev/null) == "v$KUSTOMIZE_VERSION" ]]; }
@@ -73,14 +75,6 @@ missing_packages() {
     fi
 }
 
-as_root() {
-    if ((EUID == 0)); then
-        "$@"
-    else
-        sudo "$@"
-    fi
-}
-
 check_system() {
     if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
         fail "only Debian 12 is supported. Elsewhere, install what these Debian packages hold:" \
@@ -91,43 +85,12 @@ check_system() {
         say "this is not Debian 12, which alone is supported; trying all the same"
 }
 
-# Debian starts and enables a service when its package is installed; policy-rc.d is how one says no to the start.
-made_policy=
-remove_policy() {
-    [[ -z $made_policy ]] || as_root rm -f "$POLICY"
-    made_policy=
-}
-forbid_service_starts() {
-    [[ ! -e $POLICY ]] || return 0
-    trap remove_policy EXIT
-    trap 'exit 130' INT
-    trap 'exit 143' TERM HUP
-    made_policy=yes
-    printf '#!/bin/sh\nexit 101\n' | as_root tee "$POLICY" >/dev/null
-    as_root chmod 755 "$POLICY"
-}
-
-# Only for what we brought: it must not come up with the machine, next to somebody's own server.
-disable_service() {
-    if [[ -d /run/systemd/system ]]; then
-        as_root systemctl disable --quiet --now "$1.service" || say "could not disable Debian's $1.service"
-    fi
-    [[ ! -e /etc/init.d/$1 ]] || as_root update-rc.d "$1" disable >/dev/null 2>&1 ||
-        say "could not disable Debian's /etc/init.d/$1"
-    as_root rm -f "/etc/systemd/system/multi-user.target.wants/$1.service"
-}
-
-apt() {
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 -o Acquire::Retries=2 "$@" \
-        </dev/null >>.deps/apt.log 2>&1
-}
-
 install_packages() {
     local missing=("$@") updated=yes
     ((EUID == 0)) || command -v sudo >/dev/null ||
         fail "packages are missing, and this is neither root nor is there sudo. As root: apt-get install ${missing[*]}"
     say "installing ${#missing[@]} Debian packages: ${missing[*]}"
-    : >.deps/apt.log
+    : >"$APT_LOG"
     forbid_service_starts
     apt update || updated=
     apt install --no-install-recommends "${missing[@]}" || true
@@ -140,8 +103,8 @@ install_packages() {
     done
     mapfile -t missing < <(missing_packages)
     ((${#missing[@]})) || return 0
-    say "the last words of apt-get (all of them: .deps/apt.log):"
-    tail -n 12 .deps/apt.log | sed 's/^/    /' >&2
+    say "the last words of apt-get (all of them: $APT_LOG):"
+    tail -n 12 "$APT_LOG" | sed 's/^/    /' >&2
     [[ $updated ]] || say "apt-get update failed: the package lists could not be fetched"
     fail "apt-get install did not install: ${missing[*]}"
 }
