@@ -8,7 +8,7 @@ replaced by the stand-ins of docker-compose.debian.yml.
 
 Whatever happens, also after SIGINT and SIGTERM, it takes down and removes all that it has put on the engine; what a run
 leaves behind that is killed itself, the next one removes. When something fails, the logs of all containers are kept in
-build/test-compose. Exit status 0: all tests have passed; 1: not so; 130: interrupted.
+build/test-compose, where the counts are left too. Exit status 0: all tests have passed; 1: not so; 130: interrupted.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ from harness import ROOT, free_port  # noqa: E402
 from operators import BUS, SERVICES, STORE  # noqa: E402
 
 FOLDER = ROOT / "build" / "test-compose"
+# As tests/run.py leaves it, for those who add up several runs.
+COUNTS_FILE = "test-summary"
 INSTANCES = 2
 KEY_BYTES = 32
 # Hundreds of users come from one address.
@@ -415,6 +417,7 @@ def main() -> int:
     except (Failure, RuntimeError) as problem:
         say(str(problem))
         return 1
+    (FOLDER / COUNTS_FILE).write_text(f"{counts.passed} {counts.failed} {counts.skipped}\n")
     print(f"\n{run_.summary()}\n{counts}", flush=True)
     return 1 if counts.failed else 0
 
