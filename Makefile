@@ -192,7 +192,7 @@ lint: build ## check formatting, layers, banned functions, headers, shell script
 	@$(PYTHON) -B infra/lint/lint.py --build $(BUILD) --services "$(SERVICES)" --cc "$(CC)" --flags '$(subst ','\'',$(COMPILE_FLAGS))'
 
 format: ## format all C files as .clang-format says
-	@find common services tools tests examples -name '*.[ch]' 2>/dev/null | xargs clang-format -i
+	@find common services tools tests examples infra -name '*.[ch]' 2>/dev/null | xargs clang-format -i
 
 .PHONY: images push push-nowhere
 images: $(addprefix image-,$(SERVICES) $(TOOLS)) ## build container images, turnstile-<program>:TAG
@@ -221,6 +221,7 @@ help: ## this list
 	  '  RUN_DIR=run            up, down: where pid files, logs, stores and the key are kept' \
 	  '  HTTP_PORT=8080 NATS_PORT=4222 NATS_MONITOR_PORT=8222  up, compose-up: the ports' \
 	  '  REGISTRY=host/path TAG=$(VERSION)  images, push, compose-up: what the images are called' \
+  '  FRESH=1                images, push: with the base image and the packages of today' \
 	  'Whatever else is set reaches the services: LOG_LEVEL=debug make up'
 
 # ---- how files come about ------------------------------------------------------------------------------------
@@ -293,10 +294,11 @@ $(foreach name,$(CONTRACT_TESTS),$(eval $(call test_program,contract/$(name))))
 
 # Images are built by the engine, which knows what is up to date. Asked for quietly, it tells all when a build fails.
 TAG ?= $(VERSION)
+FRESH ?=
 image_name = $(if $(REGISTRY),$(REGISTRY:/=)/)turnstile-$(1):$(TAG)
 define image
 .PHONY: image-$(1) push-$(1)
-image-$(1):
+image-$(1): $(if $(FRESH),image-packages)
 	$$(call say,IMAGE,$$(call image_name,$(1)))
 	$$(Q)$$(DOCKER) build $(if $(V),,--quiet) --target $(3) --build-arg PROGRAM=$(2)/$(1) --build-arg VERSION=$(VERSION) \
 	  --tag $$(call image_name,$(1)) . $(if $(V),,>/dev/null)
@@ -305,6 +307,12 @@ push-$(1): image-$(1)
 	$$(call say,PUSH,$$(call image_name,$(1)))
 	$$(Q)$$(DOCKER) push $(if $(V),,--quiet) $$(call image_name,$(1))
 endef
+
+.PHONY: image-packages
+image-packages:
+	$(call say,IMAGE,the packages of today)
+	$(Q)$(DOCKER) build $(if $(V),,--quiet) --pull --no-cache --target packages . $(if $(V),,>/dev/null)
+
 $(foreach name,$(SERVICES),$(eval $(call image,$(name),services,service)))
 $(foreach name,$(TOOLS),$(eval $(call image,$(name),tools,tool)))
 
