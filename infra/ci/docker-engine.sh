@@ -49,8 +49,8 @@ check_machine() {
         fail "no engine: none answers. TURNSTILE_CI_COMPOSE=1 installs what is missing and starts one"
     ((EUID == 0)) || fail "no engine: none answers, and only root can start one"
     grep -qsx 'VERSION_CODENAME=bookworm' /etc/os-release || fail "no engine: none answers, and this is not Debian 12"
-    # Two would fight about the firewall.
-    ! grep -qsx dockerd /proc/[0-9]*/comm || fail "no engine: dockerd runs, but does not answer"
+    # Two on one network would fight about its firewall. Sockets tell of one that has another root or other processes, too.
+    ! grep -qE '/(docker\.sock|libnetwork/[^/]*)$' /proc/net/unix || fail "no engine: one runs here, but does not answer"
 }
 
 # The network as it was. A bridge that is there already was left by another engine, or belongs to one: then so do the rules.
