@@ -222,9 +222,9 @@ bool answering_open(const struct answering_config *config, struct answering **re
     return bus_on_signal_shared(config->bus, topic, queue_group, on_ask, answering, error);
 }
 
-void answering_stop(struct answering *answering)
+void answering_tell_stop(struct answering *answering)
 {
-    if (!answering->is_running) {
+    if (answering == NULL) {
         return;
     }
     queue_close(answering->asks);
@@ -232,6 +232,14 @@ void answering_stop(struct answering *answering)
     while ((ask = queue_pop(answering->asks, 0)) != NULL) {
         xfree(ask);
     }
+}
+
+void answering_stop(struct answering *answering)
+{
+    if (answering == NULL || !answering->is_running) {
+        return;
+    }
+    answering_tell_stop(answering);
     pthread_join(answering->thread, NULL);
     answering->is_running = false;
 }

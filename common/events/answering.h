@@ -26,6 +26,8 @@ struct answering;
  * because answering reads the store. A service that publishes nothing has nothing to answer. */
 bool answering_open(const struct answering_config *config, struct answering **ret_answering,
                     struct error *error) MUST_CHECK;
+/* Tells the thread to end, without waiting for it. NULL is fine, here and in answering_stop. */
+void answering_tell_stop(struct answering *answering);
 /* Ends the thread; what waits is asked again. After bus_stop_receiving, before bus_close. */
 void answering_stop(struct answering *answering);
 /* After bus_close: until then signals may come. */

@@ -171,8 +171,7 @@ static void log_applied(const struct arrival *arrival, const struct record *reco
 
 /* The other half of apply_learn_epoch: whoever raised the epoch before this record was there has perhaps not found it.
  * So the epoch is read once more, and what should not have come back is taken away again. False: it was, or might have
- * to be.
- */
+ * to be. */
 static bool may_stay(const struct arrival *arrival, const struct record *record, struct error *error)
 {
     const struct record nothing = RECORD_INIT;

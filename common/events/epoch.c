@@ -36,7 +36,7 @@ bool epoch_raise(struct store *store, const char *service, const struct collecti
     if (!is_replaced) {
         return error_set(error, ERROR_CONFLICT, "somebody else raises the epoch at the same time");
     }
-    if ((republish_can(service, collections) && !wish_make(store, now, error)) ||
+    if ((republish_can(service, collections) && !wish_make(store, WISH_RESTORED, now, error)) ||
         !refresh_wish(store, listeners, now, error)) {
         return false;
     }

@@ -3,9 +3,11 @@
 #include "common/events/events.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "common/base/failpoint.h"
+#include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/events/answering.h"
 #include "common/events/commit.h"
@@ -147,6 +149,10 @@ bool events_open(const struct events_config *config, struct events **ret_events,
         events_close(&events, 0);
         return false;
     }
+    uint64_t epoch = atomic_load(&events->epoch);
+    if (epoch > 0) {
+        log_info("The store was restored from a backup once, and is of epoch %" PRIu64, epoch);
+    }
     *ret_events = events;
     return true;
 }
@@ -155,6 +161,15 @@ static int64_t left_until(int64_t deadline)
 {
     int64_t left = deadline - clock_monotonic(NULL);
     return left > 0 ? left : 0;
+}
+
+/* All of them before any is waited for: each may be in a call to a store that takes seconds to give up. Not the relay,
+ * which takes what the last effects have written, nor the history, which lets it publish on a new connection. */
+static void tell_to_stop(struct events *events)
+{
+    listeners_tell_stop(events->listeners);
+    answering_tell_stop(events->answering);
+    upkeep_tell_stop(events->upkeep);
 }
 
 void events_close(struct events **events, int64_t timeout_ms)
@@ -167,15 +182,10 @@ void events_close(struct events **events, int64_t timeout_ms)
     int64_t deadline = clock_monotonic(NULL) + timeout_ms;
     if (closing->bus != NULL) {
         bus_stop_receiving(closing->bus);
-        if (closing->listeners != NULL) {
-            listeners_stop(closing->listeners);
-        }
-        if (closing->answering != NULL) {
-            answering_stop(closing->answering);
-        }
-        if (closing->upkeep != NULL) {
-            upkeep_stop(closing->upkeep);
-        }
+        tell_to_stop(closing);
+        listeners_stop(closing->listeners);
+        answering_stop(closing->answering);
+        upkeep_stop(closing->upkeep);
         relay_stop(closing->relay, left_until(deadline));
         history_stop(closing->history);
         bus_close(&closing->bus, left_until(deadline));

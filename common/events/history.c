@@ -46,6 +46,11 @@ struct history {
     bool is_stopping;
 };
 
+static void fact_name(const char *subject, char ret_fact[static STORE_FACT_NAME_MAX])
+{
+    snprintf(ret_fact, STORE_FACT_NAME_MAX, "position/%s", subject);
+}
+
 /* With the lock held, so that what it is told comes in order. */
 static void tell_publisher(const struct history *history)
 {
@@ -139,7 +144,7 @@ static bool compare(struct history *history, const struct followed *known, struc
         }
     }
     if (is_lost) {
-        if (!wish_make(history->config.store, clock_now(history->config.clock), error)) {
+        if (!wish_make(history->config.store, WISH_LOST, clock_now(history->config.clock), error)) {
             return false;
         }
         log_warning("Everything that %s publishes will be published again, as snapshots", history->config.service);
@@ -219,6 +224,13 @@ bool history_save(struct history *history, struct bus *bus, struct error *error)
     return done;
 }
 
+bool history_note(struct store *store, struct bus *bus, const char *subject, struct error *error)
+{
+    char fact[STORE_FACT_NAME_MAX];
+    fact_name(subject, fact);
+    return store_fact_raise(store, fact, (int64_t)bus_position(bus, subject), error);
+}
+
 /* With `saving` held. */
 static bool learn(struct history *history, struct bus *bus, struct error *error)
 {
@@ -270,7 +282,8 @@ static bool look(struct history *history, bool had_failed)
     struct error error = ERROR_INIT;
     bool done = history_look(history, history->bus, &error);
     if (!done && !had_failed) {
-        log_warning("How far the event bus had come cannot be read: %s, retrying every %d ms", error.message, LOOK_MS);
+        log_warning("How far the event bus had come cannot be read: %s, retrying every %.1f s", error.message,
+                    LOOK_MS / 1000.0);
     } else if (done && had_failed) {
         log_info("How far the event bus had come can be read again");
     }
@@ -337,7 +350,7 @@ static bool follow(struct history *history, const struct subject *subject, struc
     struct bus_position *position = &history->positions[history->count++];
     int64_t stored = 0;
     text_copy_cut(position->subject, sizeof(position->subject), subject->name);
-    snprintf(followed->fact, sizeof(followed->fact), "position/%s", subject->name);
+    fact_name(subject->name, followed->fact);
     if (!store_fact_get(history->config.store, followed->fact, &stored, error)) {
         return error_prefix(error, "reading how far the event bus had come");
     }

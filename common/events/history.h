@@ -39,6 +39,9 @@ void history_free(struct history **history);
 /* The positions for bus_config, which stay the history's. `*ret_positions` is NULL if it publishes nothing. */
 size_t history_positions(const struct history *history, const struct bus_position **ret_positions);
 
+/* Makes durable what the bus has confirmed on one subject, for who publishes without a history of its own. Blocks. */
+bool history_note(struct store *store, struct bus *bus, const char *subject, struct error *error) MUST_CHECK;
+
 /* Starts its thread; `bus` is borrowed until history_stop. */
 void history_start(struct history *history, struct bus *bus);
 /* Ends the thread: what it has not saved yet is still in the outbox. */

@@ -98,6 +98,16 @@ void inbox_push(struct inbox *inbox, struct arrival *arrival)
     }
 }
 
+bool inbox_knows(struct inbox *inbox, const struct arrival *arrival)
+{
+    char key[ARRIVAL_KEY_SIZE];
+    arrival_key(arrival, key);
+    pthread_mutex_lock(&inbox->lock);
+    bool is_known = hashmap_get(inbox->arrivals, key) != NULL;
+    pthread_mutex_unlock(&inbox->lock);
+    return is_known;
+}
+
 struct arrival *inbox_pop(struct inbox *inbox)
 {
     pthread_mutex_lock(&inbox->lock);

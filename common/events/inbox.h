@@ -18,6 +18,8 @@ void inbox_free(struct inbox **inbox); /* every arrival must have ended */
 /* Takes ownership. What is here already, queued, running or held, only gets the newer handle, so that redeliveries do
  * not pile up; what finds no room is dropped. */
 void inbox_push(struct inbox *inbox, struct arrival *arrival);
+/* True: the same is here already. */
+bool inbox_knows(struct inbox *inbox, const struct arrival *arrival) MUST_CHECK;
 /* False if there are too many. */
 bool inbox_push_notice(struct inbox *inbox, enum notice_kind kind, const struct notice *notice);
 void inbox_stop(struct inbox *inbox);

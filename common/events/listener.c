@@ -63,13 +63,16 @@ static void on_message(struct delivery *delivery, void *context)
     bool is_again = delivery_redelivered(delivery);
     struct arrival *arrival = arrival_new(&lane->route, delivery);
     event_metrics_received(arrival, delivery_time(delivery), is_again);
-    arrival_set_context(arrival);
-    log_info("Message received: %s / %s (sequence %" PRIu64 "%s)", lane->route.subject->name,
-             lane->listeners->listening.queue_group, arrival->sequence, is_again ? ", redelivered" : "");
-    log_set_context(NULL, NULL);
     struct shard *shard = arrival->reason != NULL
                               ? shard_for(lane->listeners, &arrival->sequence, sizeof(arrival->sequence))
                               : shard_of(lane->listeners, &arrival->own_id);
+    /* What waits here is delivered again every few seconds, which tells nobody anything. */
+    bool is_news = !is_again || !shard_knows(shard, arrival);
+    arrival_set_context(arrival);
+    log_write(is_news ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, "Message received: %s / %s (sequence %" PRIu64 "%s)",
+              lane->route.subject->name, lane->listeners->listening.queue_group, arrival->sequence,
+              is_again ? ", redelivered" : "");
+    log_set_context(NULL, NULL);
     shard_push(shard, arrival);
 }
 
@@ -152,14 +155,19 @@ static void start_workers(struct listeners *listeners, size_t count)
     listeners->is_running = true;
 }
 
-void listeners_stop(struct listeners *listeners)
+void listeners_tell_stop(struct listeners *listeners)
 {
-    if (!listeners->is_running) {
-        return;
-    }
-    for (size_t i = 0; i < listeners->worker_count; i++) {
+    for (size_t i = 0; listeners != NULL && i < listeners->worker_count; i++) {
         shard_stop(listeners->workers[i].shard);
     }
+}
+
+void listeners_stop(struct listeners *listeners)
+{
+    if (listeners == NULL || !listeners->is_running) {
+        return;
+    }
+    listeners_tell_stop(listeners);
     for (size_t i = 0; i < listeners->worker_count; i++) {
         pthread_join(listeners->workers[i].thread, NULL);
         shard_drop_all(listeners->workers[i].shard);

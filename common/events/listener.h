@@ -12,6 +12,8 @@ bool listeners_open(const struct events_config *config, struct events *events, s
                     struct listeners **ret_listeners, struct error *error) MUST_CHECK;
 /* A record was written by somebody else than a listener: what waits for that can go on. */
 void listeners_changed(struct listeners *listeners, const struct collection *collection, const struct record *record);
+/* Tells the workers to end, without waiting for them. NULL is fine, here and in listeners_stop. */
+void listeners_tell_stop(struct listeners *listeners);
 /* Finishes what runs and drops the rest; after bus_stop_receiving. */
 void listeners_stop(struct listeners *listeners);
 /* After bus_close: until then signals may come. */

@@ -123,7 +123,7 @@ static bool note(struct refresh *refresh, const struct heard *heard, struct erro
     if (noted != heard->moment) {
         bool is_replaced = false; /* not: another instance was faster */
         log_info("%s asks for everything to be published again", heard->name);
-        if (!wish_make(refresh->config.store, clock_now(refresh->config.clock), error) ||
+        if (!wish_make(refresh->config.store, WISH_ASKED, clock_now(refresh->config.clock), error) ||
             !store_fact_replace(refresh->config.store, fact, noted, heard->moment, &is_replaced, error)) {
             return false;
         }

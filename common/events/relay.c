@@ -281,8 +281,8 @@ static bool take_swept(struct relay *relay, const struct outbox_page *page)
 static void tell_swept(struct relay *relay, bool done, const struct error *error)
 {
     if (!done && !relay->cannot_sweep) {
-        log_warning("The outboxes cannot be swept: %s, retrying every %" PRId64 " ms", error->message,
-                    relay->config.sweep_ms);
+        log_warning("The outboxes cannot be swept: %s, retrying every %.1f s", error->message,
+                    (double)relay->config.sweep_ms / 1000);
     } else if (done && relay->cannot_sweep) {
         log_info("The outboxes can be swept again");
     }
@@ -343,13 +343,14 @@ static void remove_batch(struct relay *relay)
 {
     struct outbox_key keys[REMOVE_BATCH_MAX];
     size_t count = backlog_take_removals(relay->backlog, keys, REMOVE_BATCH_MAX);
+    bool is_last_try = relay->is_flushing;
     struct error error = ERROR_INIT;
     pthread_mutex_unlock(&relay->lock);
     bool done = (relay->config.before_removal == NULL || relay->config.before_removal(relay->config.context, &error)) &&
                 store_outbox_remove(relay->config.store, keys, count, &error);
     if (!done) {
         log_warning("%zu confirmed events cannot be removed from the outbox: %s, %s", count, error.message,
-                    relay->is_flushing ? "they will be published again" : "retrying");
+                    is_last_try ? "they will be published again" : "retrying");
     }
     pthread_mutex_lock(&relay->lock);
     if (done) {

@@ -12,11 +12,11 @@
  *            every EVENT_RECHECK_MS in any case, since signals may be lost. A replica's gap that lasts asks the owner
  *            (asking.h), who publishes a snapshot, which comes by its own subject and is applied by whoever gets it;
  *            what was held is then done. By the owner's answer, strays are told from what only has to wait.
- *   epoch    a gap of another kind: held until the owner, who is asked at once, has said that it has come to this
- * epoch. away     the store does not answer. The arrival goes back to the front of the queue, and the shard waits with
- * a growing delay: whatever else is in the queue would fare no better. It counts for nothing. busy     too many lost
- * races, or the record's outbox is full: held for a while, the others go on. failed   counted. Held for a while and
- * tried again; after EVENT_ATTEMPTS_MAX a dead letter. */
+ *   epoch    a gap of another kind: held until the owner, who is asked at once, has said that it has come so far.
+ *   away     the store does not answer. The arrival goes back to the front of the queue, and the shard waits with a
+ *            growing delay: whatever else is in the queue would fare no better. It counts for nothing.
+ *   busy     too many lost races, or the record's outbox is full: held for a while, the others go on.
+ *   failed   counted. Held for a while and tried again; after EVENT_ATTEMPTS_MAX a dead letter. */
 #include "common/events/shard.h"
 
 #include <inttypes.h>
@@ -232,7 +232,7 @@ static enum outcome try_one(struct shard *shard, struct arrival *arrival, int64_
         return result.outcome;
     }
     if (shard->away_ms > 0) {
-        log_info("The store answers again");
+        log_info("Events wait for the store no longer");
         shard->away_ms = 0;
     }
     const struct notice there = {
@@ -449,6 +449,11 @@ bool shard_wait(struct shard *shard, int64_t timeout_ms)
 void shard_push(struct shard *shard, struct arrival *arrival)
 {
     inbox_push(shard->inbox, arrival);
+}
+
+bool shard_knows(struct shard *shard, const struct arrival *arrival)
+{
+    return inbox_knows(shard->inbox, arrival);
 }
 
 void shard_tell_changed(struct shard *shard, const struct notice *notice)

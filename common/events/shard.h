@@ -22,6 +22,8 @@ void shard_free(struct shard **shard);
 
 /* Takes ownership. A redelivery of what is here already only renews the handle; what finds no room is dropped. */
 void shard_push(struct shard *shard, struct arrival *arrival);
+/* True: the same is here already, and has not ended. */
+bool shard_knows(struct shard *shard, const struct arrival *arrival) MUST_CHECK;
 /* A record of ours has changed, here or in another instance; or another instance lacks a version of it. Either may be
  * forgotten when there are too many. */
 void shard_tell_changed(struct shard *shard, const struct notice *notice);

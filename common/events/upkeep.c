@@ -141,6 +141,14 @@ static bool note_done(struct upkeep *upkeep, int64_t wish, struct error *error)
     return history_save(upkeep->history, upkeep->bus, error) && wish_fulfilled(upkeep->config->store, wish, error);
 }
 
+static void tell_begin(const struct upkeep *upkeep)
+{
+    char reasons[WISH_REASONS_SIZE] = "";
+    struct error error = ERROR_INIT;
+    bool is_known = wish_reasons(upkeep->config->store, reasons, &error) && reasons[0] != '\0';
+    log_warning("Publishing everything again, as snapshots%s%s", is_known ? ": " : "", reasons);
+}
+
 /* With the lease. */
 static void republish(struct upkeep *upkeep, int64_t wish)
 {
@@ -159,7 +167,7 @@ static void republish(struct upkeep *upkeep, int64_t wish)
     struct republish_progress progress = {.published = 0};
     struct error error = ERROR_INIT;
     int64_t start = clock_monotonic(NULL);
-    log_warning("Publishing everything again, as snapshots");
+    tell_begin(upkeep);
     upkeep->counted = 0;
     bool done = republish_run(&republish, &progress);
     count_snapshots(upkeep, &progress);
@@ -257,15 +265,23 @@ bool upkeep_open(const struct events_config *config, struct bus *bus, struct his
     return true;
 }
 
-void upkeep_stop(struct upkeep *upkeep)
+void upkeep_tell_stop(struct upkeep *upkeep)
 {
-    if (!upkeep->is_started) {
+    if (upkeep == NULL) {
         return;
     }
     pthread_mutex_lock(&upkeep->lock);
     upkeep->is_stopping = true;
     pthread_cond_signal(&upkeep->changed);
     pthread_mutex_unlock(&upkeep->lock);
+}
+
+void upkeep_stop(struct upkeep *upkeep)
+{
+    if (upkeep == NULL || !upkeep->is_started) {
+        return;
+    }
+    upkeep_tell_stop(upkeep);
     pthread_join(upkeep->thread, NULL);
     upkeep->is_started = false;
 }

@@ -15,6 +15,8 @@ struct upkeep;
  * raises when the store's is raised. `*ret_upkeep` is also set where it fails, and freed as usual. */
 bool upkeep_open(const struct events_config *config, struct bus *bus, struct history *history,
                  atomic_uint_fast64_t *epoch, struct upkeep **ret_upkeep, struct error *error) MUST_CHECK;
+/* Tells the thread to end, without waiting for it. NULL is fine, here and in upkeep_stop. */
+void upkeep_tell_stop(struct upkeep *upkeep);
 /* Ends the thread; what is left to do is found in the store by whoever comes next. */
 void upkeep_stop(struct upkeep *upkeep);
 /* After bus_stop_receiving. */

@@ -53,10 +53,10 @@ static struct metric_family outbox_age = {"turnstile_outbox_oldest_age_seconds",
 struct service_metrics {
     struct service *service;
     pthread_t thread;
+    bool is_away;         /* the store, when it was last looked at; the thread's own */
     pthread_mutex_t lock; /* of all below */
     pthread_cond_t stopping;
     bool is_stopping;
-    bool is_store_up;
     bool is_counted; /* the following two are known */
     uint64_t outbox_count;
     int64_t outbox_oldest;
@@ -108,6 +108,16 @@ static void collect_store(void *context)
     metric_set(metric_only(&outbox_age), is_counted ? age : NAN);
 }
 
+static void tell_of_store(struct service_metrics *metrics, bool answers, const struct error *error)
+{
+    if (!answers && !metrics->is_away) {
+        log_warning("the store does not answer: %s", error->message);
+    } else if (answers && metrics->is_away) {
+        log_info("the store answers again");
+    }
+    metrics->is_away = !answers;
+}
+
 /* Returns how long to wait for the next look. It only reads: to try every second whether a change gets through would
  * cost a change every second. */
 static int64_t look_at_store(struct service_metrics *metrics)
@@ -118,6 +128,7 @@ static int64_t look_at_store(struct service_metrics *metrics)
     int64_t before = clock_monotonic(NULL);
     bool is_counted = store_outbox_count(metrics->service->store, &count, &oldest, &error);
     int64_t after = clock_monotonic(NULL);
+    tell_of_store(metrics, is_counted, &error);
     int64_t pause = is_counted ? LOOK_SHARE * (after - before) : 0;
     pause = pause > LOOK_MS ? pause : LOOK_MS;
     pthread_mutex_lock(&metrics->lock);

@@ -11,6 +11,7 @@
 #include "common/base/moment.h"
 #include "common/base/text.h"
 #include "common/events/epoch.h"
+#include "common/events/history.h"
 #include "common/events/republish.h"
 #include "common/service/signals.h"
 
@@ -20,6 +21,7 @@ enum {
     PUBLISH_LIMIT = 1024,   /* more than republish_run has in flight */
     TELL_TERMINAL_MS = 100, /* how often the line is written anew */
     TELL_LOG_MS = 5000,     /* the same where it is not a terminal */
+    STORE_RETRY_MS = 500,   /* between attempts to note what was published */
     LEAVE_MS = 2000,        /* for closing the bus */
     SUFFIX_LENGTH = 8,      /* of the client id */
     NOUN_SIZE = 64,
@@ -258,6 +260,26 @@ static bool publish_all(struct task *task, uint64_t epoch, struct republish_prog
     return done;
 }
 
+/* As a running service does, before anybody counts on them: else a bus that loses these snapshots could come back with
+ * nothing missing. A store that is away is waited for. False without an error: interrupted. */
+static bool note_positions(struct task *task, struct error *error)
+{
+    struct bus_position positions[STORE_COLLECTIONS_MAX];
+    size_t count = snapshot_positions(task->service->definition, positions);
+    for (size_t i = 0; i < count;) {
+        struct error problem = ERROR_INIT;
+        if (history_note(task->service->store, task->bus, positions[i].subject, &problem)) {
+            i++;
+        } else if (problem.code != ERROR_UNAVAILABLE) {
+            *error = problem;
+            return error_prefix(error, "noting what the event bus has");
+        } else if (signals_wait_for(task->signals, STORE_RETRY_MS)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static int report(struct task *task, bool done, const struct republish_progress *progress)
 {
     char count[NOUN_SIZE];
@@ -296,8 +318,12 @@ static int republish(struct service *service, const struct operation *operation,
     if (!epoch_read(service->store, &epoch, &error) || !open_bus(&task, &error)) {
         return fail(service, &error);
     }
-    bool done = publish_all(&task, epoch, &progress);
+    bool done = publish_all(&task, epoch, &progress) && note_positions(&task, &error);
     bus_close(&task.bus, LEAVE_MS);
+    if (error.code != ERROR_NONE) {
+        end_line(&task);
+        return fail(service, &error);
+    }
     return report(&task, done, &progress);
 }
 

@@ -189,7 +189,7 @@ static void explain(enum store_result result, const char *name, const struct id 
         error_set(error, ERROR_CONFLICT, "%s %s is not at version %" PRIu64, name, id, expected);
         break;
     case STORE_OUTBOX_FULL:
-        error_set(error, ERROR_UNAVAILABLE, "%s %s has %d unconfirmed events", name, id, STORE_OUTBOX_MAX);
+        error_set(error, ERROR_UNAVAILABLE, "%s %s has no room for another unconfirmed event", name, id);
         break;
     case STORE_DONE:
     case STORE_UNAVAILABLE: /* the driver has said why */

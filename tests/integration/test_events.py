@@ -71,13 +71,13 @@ def fill_a_gap(market: Market, seller: User, versions: int) -> bool:
 @pytest.mark.parametrize("instances", [1, 2])
 @pytest.mark.parametrize("versions", [4, 12])
 def test_a_gap_holds_events_until_the_missing_one_comes(system: System, instances: int, versions: int) -> None:
-    market = Market(system, instances)
+    market = Market(system, instances, LOG_LEVEL="debug")
     seller = market.user()
     assert any(fill_a_gap(market, seller, versions) for _ in range(10)), "this machine is too slow to tell"
 
 
 def test_a_gap_that_lasts_is_told_in_the_log_once(system: System) -> None:
-    market = Market(system)
+    market = Market(system, LOG_LEVEL="debug")
     ticket = market.list_ticket(market.user())["id"]
     market.wait_replica(ticket)
     market.wait_settled()

@@ -187,7 +187,7 @@ static void a_wish_is_pending_until_it_is_fulfilled(void **state UNUSED)
 {
     struct error error = ERROR_INIT;
     assert_int_equal(pending(), 0);
-    assert_true(wish_make(NULL, NOW, &error));
+    assert_true(wish_make(NULL, WISH_LOST, NOW, &error));
     assert_int_equal(pending(), NOW);
     assert_true(wish_fulfilled(NULL, NOW, &error));
     assert_int_equal(pending(), 0);
@@ -196,9 +196,9 @@ static void a_wish_is_pending_until_it_is_fulfilled(void **state UNUSED)
 static void a_wish_made_while_another_is_fulfilled_is_left(void **state UNUSED)
 {
     struct error error = ERROR_INIT;
-    assert_true(wish_make(NULL, NOW, &error));
+    assert_true(wish_make(NULL, WISH_LOST, NOW, &error));
     int64_t begun = pending();
-    assert_true(wish_make(NULL, NOW, &error)); /* in the same millisecond */
+    assert_true(wish_make(NULL, WISH_LOST, NOW, &error)); /* in the same millisecond */
     assert_true(wish_fulfilled(NULL, begun, &error));
     assert_true(pending() > begun);
 }
@@ -206,10 +206,43 @@ static void a_wish_made_while_another_is_fulfilled_is_left(void **state UNUSED)
 static void a_wish_counts_although_the_clock_was_turned_back(void **state UNUSED)
 {
     struct error error = ERROR_INIT;
-    assert_true(wish_make(NULL, NOW, &error));
+    assert_true(wish_make(NULL, WISH_LOST, NOW, &error));
     assert_true(wish_fulfilled(NULL, NOW, &error));
-    assert_true(wish_make(NULL, NOW / 2, &error));
+    assert_true(wish_make(NULL, WISH_LOST, NOW / 2, &error));
     assert_int_equal(pending(), NOW + 1);
+}
+
+static void assert_reasons(const char *expected)
+{
+    char text[WISH_REASONS_SIZE] = "not set";
+    struct error error = ERROR_INIT;
+    assert_true(wish_reasons(NULL, text, &error));
+    assert_string_equal(text, expected);
+}
+
+static void tells_why_until_the_wish_is_fulfilled(void **state UNUSED)
+{
+    struct error error = ERROR_INIT;
+    assert_reasons("");
+    assert_true(wish_make(NULL, WISH_ASKED, NOW, &error));
+    assert_reasons("another service has asked for it");
+    int64_t asked = pending();
+    assert_true(wish_make(NULL, WISH_RESTORED, NOW, &error));
+    assert_true(wish_make(NULL, WISH_LOST, NOW, &error));
+    assert_reasons("the event bus has lost history, and the store was restored, and another service has asked for it");
+    assert_true(wish_fulfilled(NULL, asked, &error));
+    assert_reasons("the event bus has lost history, and the store was restored");
+    assert_true(wish_fulfilled(NULL, pending(), &error));
+    assert_reasons("");
+}
+
+static void no_reason_is_told_while_the_store_is_away(void **state UNUSED)
+{
+    char text[WISH_REASONS_SIZE] = "untouched";
+    struct error error = ERROR_INIT;
+    world.is_unreadable = true;
+    assert_false(wish_reasons(NULL, text, &error));
+    assert_string_equal(text, "untouched");
 }
 
 static int64_t take_lease(int64_t now)
@@ -334,7 +367,7 @@ static void less_than_the_facts_is_lost_history_and_the_wish_comes_first(void **
     reconnect(history, 40, 0);
     save(history);
     assert_true(world.may_publish);
-    assert_string_equal(world.changes, "republish.wanted=1000000 position/ticket:created=40 ");
+    assert_string_equal(world.changes, "republish.lost=1000000 republish.wanted=1000000 position/ticket:created=40 ");
     history_free(&history);
 }
 
@@ -343,7 +376,7 @@ static void a_crash_while_a_loss_is_noted_means_that_it_is_noted_again(void **st
     struct error error = ERROR_INIT;
     *fact("position/ticket:created") = 100;
     struct history *history = open_history();
-    world.fails_after = 1;
+    world.fails_after = 2; /* the wish is made */
     reconnect(history, 40, 0);
     assert_false(history_save(history, NULL, &error));
     assert_false(world.may_publish); /* what is new must not hide what is missing */
@@ -506,6 +539,21 @@ static void nothing_is_published_on_a_connection_that_was_replaced_while_it_was_
     history_free(&history);
 }
 
+static void what_somebody_else_has_published_is_noted_and_never_lowered(void **state UNUSED)
+{
+    struct error error = ERROR_INIT;
+    world.created = 7;
+    assert_true(history_note(NULL, NULL, "ticket:created", &error));
+    assert_int_equal(*fact("position/ticket:created"), 7);
+    world.created = 5;
+    assert_true(history_note(NULL, NULL, "ticket:created", &error));
+    assert_int_equal(*fact("position/ticket:created"), 7);
+    world.created = 9;
+    world.fails_after = 0;
+    assert_false(history_note(NULL, NULL, "ticket:created", &error));
+    assert_int_equal(error.code, ERROR_UNAVAILABLE);
+}
+
 /* ---- epochs ---- */
 
 static void every_restore_gives_a_later_epoch_whatever_the_backup_knows(void **state UNUSED)
@@ -515,7 +563,8 @@ static void every_restore_gives_a_later_epoch_whatever_the_backup_knows(void **s
     uint64_t first = 0, second = 0, third = 0;
     assert_true(epoch_raise(NULL, "tickets", collections, listeners, &test_clock, &first, &error));
     assert_int_equal(first, NOW);
-    assert_string_equal(world.changes, "epoch=1000000 republish.wanted=1000000 refresh/orders=1000000 ");
+    assert_string_equal(world.changes,
+                        "epoch=1000000 republish.restored=1000000 republish.wanted=1000000 refresh/orders=1000000 ");
     world.fact_count = 0; /* the backup */
     world.now = NOW + 5;
     assert_true(epoch_raise(NULL, "tickets", collections, listeners, &test_clock, &second, &error));
@@ -531,7 +580,7 @@ static void a_restore_that_fails_can_be_repeated(void **state UNUSED)
 {
     struct error error = ERROR_INIT;
     uint64_t epoch = 0;
-    for (int after = 0; after < 2; after++) {
+    for (int after = 0; after < 3; after++) {
         world.fails_after = after;
         assert_false(epoch_raise(NULL, "tickets", collections, NULL, &test_clock, &epoch, &error));
         assert_int_equal(epoch, 0);
@@ -638,6 +687,8 @@ int main(void)
         TEST(a_wish_is_pending_until_it_is_fulfilled),
         TEST(a_wish_made_while_another_is_fulfilled_is_left),
         TEST(a_wish_counts_although_the_clock_was_turned_back),
+        TEST(tells_why_until_the_wish_is_fulfilled),
+        TEST(no_reason_is_told_while_the_store_is_away),
         TEST(one_has_the_lease_until_it_ends_or_is_dropped),
         TEST(who_sleeps_too_long_loses_the_lease_and_does_not_take_it_from_the_next),
         TEST(a_lease_of_a_far_future_was_taken_by_a_wrong_clock),
@@ -653,6 +704,7 @@ int main(void)
         TEST(no_connection_is_compared_while_the_store_is_away),
         TEST(raises_a_position_that_was_lowered_after_it_was_learned),
         TEST(nothing_is_published_on_a_connection_that_was_replaced_while_it_was_compared),
+        TEST(what_somebody_else_has_published_is_noted_and_never_lowered),
         TEST(every_restore_gives_a_later_epoch_whatever_the_backup_knows),
         TEST(a_restore_that_fails_can_be_repeated),
         TEST(a_request_is_noted_once_and_answered_each_time),
