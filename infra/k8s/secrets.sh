@@ -40,8 +40,8 @@ cluster() { kubectl "${target[@]}" "$@"; }
 
 random_key() { openssl rand -hex "$KEY_BYTES"; }
 
-# create NAME, and on standard input lines of "key value". kubectl gets it there, too: everybody on this machine can read
-# arguments.
+# create NAME, and on standard input lines of "key value". kubectl gets it there, too: everybody on this machine can
+# read arguments.
 create() {
     local key value
     {
@@ -70,7 +70,8 @@ make_ticketing_dev_tls() {
     # shellcheck disable=SC2064 # the folder of now
     trap "rm -r '$folder'" EXIT
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days "$CERTIFICATE_DAYS" \
-        -subj "/CN=$HOST" -addext "subjectAltName=DNS:$HOST" -keyout "$folder/key" -out "$folder/certificate" 2>/dev/null
+        -subj "/CN=$HOST" -addext "subjectAltName=DNS:$HOST" \
+        -keyout "$folder/key" -out "$folder/certificate" 2>/dev/null
     cluster create secret tls ticketing-dev-tls --key="$folder/key" --cert="$folder/certificate"
 }
 
