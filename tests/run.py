@@ -3,6 +3,7 @@
 """Runs the test programs it is given, the integration tests and chaos, and ends with the counts of all of them.
 
 The integration tests, which mostly wait, run beside the programs and chaos; what they say is shown when they are done.
+Those with the marker any_pair, but not own_pair, are run again on each pair of engines that --integration names.
 
 A program is given as its path, and behind that the environment variables that choose its engine, if it has several:
 build/test/tests/contract/store,TEST_STORE=mongo is reported as contract/store [mongo]. Its output is shown when it
@@ -206,12 +207,48 @@ class Chaos:
         return counts
 
 
-def word_for_pytest(only: str) -> str | None:
-    """What an integration test's name is to contain; None: the word is about the other folders."""
-    folder, _, rest = only.partition("/")
-    if folder == INTEGRATION:
-        return rest
-    return None if folder in (*PROGRAM_FOLDERS, CHAOS) or only.startswith(f"{CHAOS} ") else only
+@dataclass
+class Integration:
+    """The integration tests, on the engines that each of them names; or those that can be, on one pair of engines."""
+
+    build: Path
+    pair: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"{INTEGRATION} [{', '.join(self.pair)}]" if self.pair else INTEGRATION
+
+    def word(self, only: str) -> str | None:
+        """What the name of a test is to contain; None: nothing here is meant."""
+        folder, _, rest = only.partition("/")
+        if only.startswith(f"{INTEGRATION} ["):
+            return "" if only in self.name else None
+        if folder == INTEGRATION:
+            return rest
+        return None if folder in (*PROGRAM_FOLDERS, CHAOS) or only.startswith(f"{CHAOS} ") else only
+
+    def run(self, word: str, verbose: bool, is_alone: bool) -> Counts:
+        start = time.monotonic()
+        report = self.build / COUNTS_FILE
+        report.unlink(missing_ok=True)
+        settings = dict(zip(("TEST_STORE", "TEST_BUS"), self.pair))
+        status, said = run_bounded(pytest_command(word, *self._marked(), "-v" if verbose else "-q"),
+                                   INTEGRATION_SECONDS_MAX, None if is_alone and not self.pair else subprocess.PIPE,
+                                   settings)
+        if status == PYTEST_NO_TESTS and word:
+            return Counts()
+        counts = Counts(*map(int, report.read_text().split())) if report.exists() else Counts()
+        print(said, end="", flush=True)
+        if self.pair:
+            print(f"  TEST   {self.name:<36} {counts}, {time.monotonic() - start:.1f} s", flush=True)
+        if status != 0 and counts.failed == 0:
+            counts.failed = 1
+        if counts.failed:
+            print(f"  FAILED {self.name}: {describe(status, INTEGRATION_SECONDS_MAX)}", flush=True)
+        return counts
+
+    def _marked(self) -> tuple[str, ...]:
+        return ("-m", "any_pair and not own_pair") if self.pair else ()
 
 
 def set_environment(build: Path, counts: bool) -> None:
@@ -225,22 +262,6 @@ def set_environment(build: Path, counts: bool) -> None:
 def pytest_command(word: str, *arguments: str) -> list[str]:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/integration", *arguments]
     return [*command, "-k", word] if word else command
-
-
-def run_integration(build: Path, word: str, verbose: bool, is_alone: bool) -> Counts:
-    report = build / COUNTS_FILE
-    report.unlink(missing_ok=True)
-    status, said = run_bounded(pytest_command(word, "-v" if verbose else "-q"), INTEGRATION_SECONDS_MAX,
-                               None if is_alone else subprocess.PIPE)
-    if status != PYTEST_NO_TESTS or not word:
-        print(said, end="", flush=True)
-    if status == PYTEST_NO_TESTS and word:
-        return Counts()
-    counts = Counts(*map(int, report.read_text().split())) if report.exists() else Counts()
-    if status != 0 and counts.failed == 0:
-        print(f"  FAILED integration: {describe(status, INTEGRATION_SECONDS_MAX)}", flush=True)
-        counts.failed = 1
-    return counts
 
 
 def integration_names(word: str) -> list[str]:
@@ -264,19 +285,19 @@ def similar_names(only: str, names: list[str]) -> list[str]:
     return list(dict.fromkeys(name for word in close for name in by_word[word]))[:SUGGESTIONS_MAX]
 
 
-def check_only(only: str, suites: list[Program | Chaos], has_integration: bool) -> bool:
+def check_only(only: str, suites: list[Program | Chaos], integration: list[Integration]) -> bool:
     """Whether the word names a test; says so if not."""
     names = [suite.name for suite in suites]
-    if any(only in name for name in names):
+    if any(only in name for name in names) or any(suite.word(only) == "" for suite in integration):
         return True
-    word = word_for_pytest(only)
-    if has_integration and word is not None and integration_names(word):
+    word = integration[0].word(only) if integration else None
+    if word is not None and integration_names(word):
         return True
-    names += integration_names("") if has_integration else []
+    names += integration_names("") if integration else []
     similar = similar_names(only, names)
     known = f"like {', '.join(similar)}" if similar else f"such as {names[0]}, {names[-1].partition('::')[0]}"
     print(f"ONLY={only}: no test has this in its name; there are names {known}"
-          + ("" if has_integration else ", and no integration tests with this sanitizer"))
+          + ("" if integration else ", and no integration tests with this sanitizer"))
     return False
 
 
@@ -316,28 +337,33 @@ def main() -> int:
     parser.add_argument("--only", default="", help="a word that the names to run contain")
     parser.add_argument("--check", action="store_true", help="run nothing, say whether --only names anything")
     parser.add_argument("--chaos", action="append", default=[], metavar="STORE,BUS", help="a pair of engines to try")
+    parser.add_argument("--integration", action="append", default=[], metavar="STORE,BUS",
+                        help="a pair of engines for the integration tests that can be run on any")
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("programs", nargs="*", type=Program.parse)
     options = parser.parse_args()
 
-    has_integration = options.sanitizer != "thread"
     build = options.build.resolve()
+    integration: list[Integration] = []
+    if options.sanitizer != "thread":
+        integration = [Integration(build), *(Integration(build, tuple(pair.split(","))) for pair in options.integration)]
     set_environment(build, counts=not options.check)
-    chaos = Chaos.suites(options.chaos if has_integration else [], build, options.sanitizer)
+    chaos = Chaos.suites(options.chaos if integration else [], build, options.sanitizer)
     if options.check:
-        return 0 if check_only(options.only, [*options.programs, *chaos], has_integration) else 1
+        return 0 if check_only(options.only, [*options.programs, *chaos], integration) else 1
     if options.sanitizer:
         keep_addresses_in_place()
     suites = [suite for suite in [*options.programs, *chaos] if options.only in suite.name]
-    word = word_for_pytest(options.only)
     results = Results()
     beside = Beside()
     thread = threading.Thread(target=run_all, args=(suites, options.verbose, beside, results))
     thread.start()
+    counts: dict[str, Counts] = {}
     try:
-        counts = Counts()
-        if has_integration and word is not None:
-            counts = run_integration(build, word, options.verbose, is_alone=not suites)
+        for suite in integration:
+            word = suite.word(options.only)
+            if word is not None:
+                counts[suite.name] = suite.run(word, options.verbose, is_alone=not suites)
         thread.join()
     except BaseException:
         beside.call_off(signal.SIGINT)
@@ -345,7 +371,8 @@ def main() -> int:
         beside.call_off(signal.SIGKILL)
         thread.join()
         raise
-    results.add(INTEGRATION, counts)
+    for name, found in counts.items():
+        results.add(name, found)
     total, failures = results.total, results.failures
 
     (options.build / "test-summary").write_text(f"{total.passed} {total.failed} {total.skipped}\n")

@@ -94,6 +94,7 @@ def slowest_of_others(market: Market, seller: User, changes: Changes) -> float:
             return slowest
 
 
+@pytest.mark.own_pair("a matter of speed, which the tests' MongoDB server does not have")
 def test_a_lost_event_with_thousands_behind_it_is_healed_and_no_other_record_waits(system: System) -> None:
     market = Market(system, 2)
     seller = market.user()
@@ -114,6 +115,7 @@ def test_a_lost_event_with_thousands_behind_it_is_healed_and_no_other_record_wai
     assert letters(system) == []
 
 
+@pytest.mark.own_pair("a matter of speed, which the tests' MongoDB server does not have")
 def test_thousands_of_events_that_wait_behind_a_lost_one_are_no_plug_for_who_starts(system: System) -> None:
     market = Market(system, 2)
     seller = market.user()
@@ -186,6 +188,7 @@ def test_an_epoch_that_its_owner_never_had_keeps_no_replica_from_following_it(sy
     market.check_converged()
 
 
+@pytest.mark.own_pair("it takes long, and another one says nothing new")
 def test_an_owner_that_is_away_is_asked_until_it_is_back(system: System) -> None:
     market = Market(system, 1)
     seller = market.user()
@@ -206,6 +209,7 @@ def test_an_owner_that_is_away_is_asked_until_it_is_back(system: System) -> None
     market.check_applied_in_order()
 
 
+@pytest.mark.own_pair("it takes long, and another one says nothing new")
 def test_of_two_owners_one_of_which_is_frozen_the_other_is_asked_in_the_end(system: System) -> None:
     market = Market(system, 1)
     frozen = system.service("tickets", "tickets-2")

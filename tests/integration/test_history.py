@@ -85,7 +85,7 @@ def restart_memory(system: System) -> None:
     system.broker.start()
 
 
-@pytest.mark.parametrize("how", ["memory", "wiped"])
+@pytest.mark.parametrize("how", [pytest.param("memory", marks=pytest.mark.own_pair("of NATS Streaming")), "wiped"])
 @pytest.mark.parametrize("instances", [1, 2])
 def test_a_broker_that_loses_everything_under_load_leaves_every_replica_right(
     system: System, how: str, instances: int
@@ -226,6 +226,7 @@ def test_what_others_publish_while_an_instance_connects_is_not_lost(system: Syst
     assert "republish.wanted" not in system.stores.facts("tickets")
 
 
+@pytest.mark.own_pair("it takes long, and another one says nothing new")
 def test_an_instance_that_dies_while_it_publishes_everything_again_is_replaced(system: System) -> None:
     market = Market(system, 2)
     seller = market.user()
@@ -313,6 +314,7 @@ def iso_ms(text: str) -> int:
     return int(datetime.fromisoformat(text).timestamp() * 1000)
 
 
+@pytest.mark.own_pair("the engines have no part in it")
 def test_republish_keeps_its_rate_tells_how_far_it_is_and_can_be_interrupted(system: System) -> None:
     market = Market(system)
     seller = market.user()
@@ -342,6 +344,7 @@ def test_republish_keeps_its_rate_tells_how_far_it_is_and_can_be_interrupted(sys
     assert 7 <= system.broker.message_count("ticket:snapshot") < 30
 
 
+@pytest.mark.own_pair("it takes long, and another one says nothing new")
 def test_republish_waits_for_a_bus_that_is_away(system: System) -> None:
     market = Market(system)
     ticket = market.list_ticket(market.user())["id"]
@@ -360,6 +363,7 @@ def test_republish_waits_for_a_bus_that_is_away(system: System) -> None:
     assert "republished 1 ticket in " in path.read_text()
 
 
+@pytest.mark.own_pair("of NATS Streaming, which can forget everything")
 def test_republish_begins_anew_when_the_bus_loses_what_it_was_given(system: System) -> None:
     use(system, MemoryBroker(system.folder))
     market = Market(system)
@@ -379,6 +383,7 @@ def test_republish_begins_anew_when_the_bus_loses_what_it_was_given(system: Syst
     assert {message["data"]["id"] for message in market.messages("ticket:snapshot")} == tickets
 
 
+@pytest.mark.own_pair("no engine has a part in it")
 @pytest.mark.parametrize(
     "arguments, complaint",
     [
@@ -401,11 +406,13 @@ def test_a_wrong_command_line_says_what_is_wrong(tmp_path: Path, arguments: list
     assert complaint in ended.stderr and "--help" in ended.stderr and ended.stderr.count("\n") == 1
 
 
+@pytest.mark.own_pair("no engine has a part in it")
 def test_a_service_that_publishes_nothing_says_so(tmp_path: Path) -> None:
     ended = subprocess.run([str(BUILD / "auth"), "--republish"], env={}, capture_output=True, text=True, timeout=PATIENCE)
     assert ended.returncode == 64 and "auth publishes nothing" in ended.stderr
 
 
+@pytest.mark.own_pair("it brings its own")
 @pytest.mark.parametrize("operation", ["--republish", "--restored"])
 def test_an_operation_needs_the_services_configuration_and_its_store(tmp_path: Path, operation: str) -> None:
     command = [str(BUILD / "tickets"), operation]
@@ -494,6 +501,7 @@ def test_a_consumer_restored_from_an_older_backup_asks_for_what_it_missed(system
 # ---- another bus ----
 
 
+@pytest.mark.own_pair("it brings its own")
 def test_a_running_system_moves_from_nats_streaming_to_jetstream(system: System) -> None:
     market = Market(system, 2)
     load = Load(market, threads=2)
@@ -527,6 +535,7 @@ def test_a_running_system_moves_from_nats_streaming_to_jetstream(system: System)
     wait_whole(market)
 
 
+@pytest.mark.own_pair("it brings its own")
 def test_jetstream_whose_older_files_were_put_back_leaves_every_replica_right(system: System) -> None:
     """As after a power cut: what it has confirmed within the last minutes may not have been on its disk."""
     server = JetStreamServer(system.folder, "jetstream")

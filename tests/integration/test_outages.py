@@ -85,6 +85,7 @@ def test_an_instance_that_dies_between_write_and_publish_leaves_the_rest_to_the_
     market.check_published_in_order()
 
 
+@pytest.mark.own_pair("JetStream knows the second one by its id, and drops it")
 def test_an_instance_that_dies_between_confirmation_and_removal_publishes_twice_and_that_is_ignored(
     system: System,
 ) -> None:
@@ -140,6 +141,7 @@ def test_a_broker_that_is_restarted_or_killed_loses_and_doubles_nothing(system: 
 
 
 @pytest.mark.deployed("freeze")
+@pytest.mark.own_pair("a matter of speed, which the tests' MongoDB server does not have")
 def test_a_broker_that_is_frozen_for_20_s_loses_and_doubles_nothing(system: System) -> None:
     market = Market(system, 2)
     load = Load(market, threads=2)

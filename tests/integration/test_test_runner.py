@@ -6,6 +6,7 @@ The words are not parameters: as parts of these tests' own names they would sele
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def programs(tmp_path: Path) -> list[Path]:
 
 
 def run(programs: list[Path], only: str, *options: str) -> tuple[int, str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "TEST_"))}
     command = [PYTHON, "-B", str(ROOT / "tests/run.py"), "--build", str(programs[0].parents[1]), "--only", only, *options]
     result = subprocess.run([*command, *map(str, programs)], env=environment, stdout=subprocess.PIPE,
                             stderr=subprocess.STDOUT, text=True, timeout=120)
@@ -90,6 +91,18 @@ def test_chaos_is_selected_by_its_pair_of_engines(programs: list[Path]) -> None:
     status, said = run(programs, "chaos/checker", *pairs)
     assert (status, said.splitlines()[-1]) == (0, "1 passed, 0 failed")
     assert [line.split()[1] for line in said.splitlines() if line.startswith("  TEST")] == ["chaos/checker"]
+
+
+def test_integration_tests_for_any_pair_of_engines_are_run_on_those_that_are_named(programs: list[Path]) -> None:
+    pair = ("--integration", "mongo,jetstream")
+    assert run(programs, "integration [mongo, jetstream]", "--check", *pair) == (0, "")
+    assert run(programs, "integration [mongo, stan]", "--check", *pair)[0] == 1
+    assert run(programs, "integration [mongo, jetstream]", "--check", "--sanitizer", "thread", *pair)[0] == 1
+    status, said = run(programs, "integration/test_pairs", *pair)
+    assert (status, said.splitlines()[-1]) == (0, "2 passed, 0 failed")
+    assert re.search(r"  TEST   integration \[mongo, jetstream\] +1 passed, 0 failed", said)
+    status, said = run(programs, QUICK, *pair)
+    assert (status, said.splitlines()[-1]) == (0, "1 passed, 0 failed")
 
 
 def test_there_are_no_integration_tests_with_the_thread_sanitizer(programs: list[Path]) -> None:
