@@ -14,7 +14,8 @@ PATH=$PATH:/usr/sbin:/sbin
 
 readonly BASE_IMAGE=debian:bookworm-slim SUITE=bookworm
 readonly BRIDGE=docker0
-readonly ANSWER_SECONDS_MAX=10 START_SECONDS_MAX=60 STOP_SECONDS_MAX=30 PULL_SECONDS_MAX=120 DEBOOTSTRAP_SECONDS_MAX=600
+readonly ANSWER_SECONDS_MAX=10 START_SECONDS_MAX=60 STOP_SECONDS_MAX=30 PULL_SECONDS_MAX=120 RUN_SECONDS_MAX=60
+readonly DEBOOTSTRAP_SECONDS_MAX=600
 
 say() { printf 'docker-engine: %s\n' "$*" >&2; }
 fail() {
@@ -56,7 +57,8 @@ check_machine() {
 # The network as it was. A bridge that is there already was left by another engine, or belongs to one: then so do the rules.
 note_network() {
     ! ip link show "$BRIDGE" >/dev/null 2>&1 || return 0
-    iptables -w -S FORWARD | sed -n 1p >"$folder/forward-policy"
+    iptables -w -S FORWARD 2>"$folder/iptables.log" | sed -n 1p >"$folder/forward-policy" ||
+        fail "no engine: this root may not see the firewall: $(head -n 1 "$folder/iptables.log")"
     cat /proc/sys/net/ipv4/ip_forward >"$folder/ip_forward"
 }
 
@@ -90,18 +92,24 @@ import_base() {
     }
     rm -rf "$root/etc/apt" "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
     cp -a /etc/apt "$root/etc/apt"
-    tar -C "$root" -c . | docker import - "$BASE_IMAGE" >/dev/null
+    tar -C "$root" -c . | docker import - "$BASE_IMAGE" >/dev/null || fail "no engine: it cannot make images here"
     rm -rf "$root"
 }
 
 has_base() { docker image inspect "$BASE_IMAGE" >/dev/null 2>&1; }
 pull_base() { timeout "$PULL_SECONDS_MAX" docker pull "$BASE_IMAGE" >"$folder/pull.log" 2>&1; }
 
+try_container() {
+    timeout "$RUN_SECONDS_MAX" docker run --rm "$BASE_IMAGE" true >"$folder/run.log" 2>&1 ||
+        fail "no engine: it cannot run containers here: $(head -n 1 "$folder/run.log")"
+}
+
 start() {
     mkdir -p "$folder"
     if command -v docker >/dev/null && answers; then
         # Its images are somebody's: nothing is put there under a name of Debian's.
         has_base || pull_base || fail "the engine that answers has no $BASE_IMAGE: $(tail -n 1 "$folder/pull.log")"
+        try_container
         say "using the engine that answers"
         return
     fi
@@ -115,6 +123,7 @@ start() {
     note_network
     start_engine
     pull_base || import_base
+    try_container
     say "started one in $folder"
     echo "$DOCKER_HOST"
 }
