@@ -41,7 +41,8 @@ def check_published(composition: Composition, facts: Facts) -> Iterator[Problem]
     for name, service in composition.services.items():
         for port in ports_of(service):
             if port.address != LOOPBACK:
-                yield name, f"publishes port {port.published or port.target} on {port.address or 'every address'}, not on {LOOPBACK}"
+                where = port.address or "every address"
+                yield name, f"publishes port {port.published or port.target} on {where}, not on {LOOPBACK}"
 
 
 def check_security(composition: Composition, facts: Facts) -> Iterator[Problem]:

@@ -72,7 +72,8 @@ def dockerfile_problems(text: str, version: str) -> Iterator[tuple[int, str]]:
         elif name == "RUN" and "apt-get install" in rest and "--no-install-recommends" not in rest:
             yield number, "apt-get install brings recommended packages, too (--no-install-recommends)"
     if not re.fullmatch(r"[1-9]\d*(:\d+)?", users.get(stage, "")):
-        yield last, f"ends as user {users.get(stage) or 'root'}: Kubernetes wants the number of an unprivileged one (USER)"
+        user = users.get(stage) or "root"
+        yield last, f"ends as user {user}: Kubernetes wants the number of an unprivileged one (USER)"
     if not entry:
         yield last, "says nowhere what it runs (ENTRYPOINT)"
 
@@ -132,11 +133,13 @@ def check_skaffold(tree: Tree, rendered: Rendered) -> Iterator[str]:
 
 # ---- secrets and pages ----
 
-DEPLOYMENT_FILES = re.compile(r"(docker-compose[\w.]*\.yml|skaffold\.yaml|(.*/)?Dockerfile|infra/(k8s|compose|debian|skaffold|"
-                              r"mongo|nginx)/.*)")
+COMPOSE_FILE = re.compile(r"docker-compose[\w.]*\.yml")
+DEPLOYMENT_FILES = re.compile(rf"{COMPOSE_FILE.pattern}|skaffold\.yaml|(.*/)?Dockerfile|"
+                              r"infra/(k8s|compose|debian|skaffold|mongo|nginx)/.*")
 PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
-# As openssl rand -hex and -base64 make them; a digest says what it is of.
-KEY_LIKE = re.compile(r"(?<![\w/+.:-])(?:[0-9a-f]{32,}|(?=\S*\d)(?=\S*[A-Z])(?=\S*[a-z])[A-Za-z0-9+][A-Za-z0-9+/]{40,}={0,2})(?![\w/+.-])")
+# As openssl rand -hex and -base64 make them; a digest says what it is of, and a path begins with a slash.
+KEY_LIKE = re.compile(r"(?<![\w/+.:-])(?:[0-9a-f]{32,}|"
+                      r"(?=\S*\d)(?=\S*[A-Z])(?=\S*[a-z])[A-Za-z0-9+][A-Za-z0-9+/]{40,}={0,2})(?![\w/+.-])")
 
 
 def check_kept_secrets(tree: Tree, rendered: Rendered) -> Iterator[str]:
@@ -204,17 +207,18 @@ def check_pages(tree: Tree, rendered: Rendered) -> Iterator[str]:
         yield from (f"{CONFIGURATION}: {key}, which {service} reads, is missing" for key in keys if key not in known)
     known |= words_in(tree, DEPLOY)
     for path in tree.files:
-        if re.fullmatch(r"docker-compose[\w.]*\.yml", str(path)):
-            names = set(INTERPOLATED.findall(tree.text(path)))
-            yield from (f"{path}: {name} is neither in {CONFIGURATION} nor in {DEPLOY}" for name in sorted(names - known))
-    yield from (f"{DEPLOY}: the Secret {name} is missing" for name in references.SECRETS if name not in words_in(tree, DEPLOY))
+        if COMPOSE_FILE.fullmatch(str(path)):
+            for name in sorted(set(INTERPOLATED.findall(tree.text(path))) - known):
+                yield f"{path}: {name} is neither in {CONFIGURATION} nor in {DEPLOY}"
+    for name in references.SECRETS.keys() - words_in(tree, DEPLOY):
+        yield f"{DEPLOY}: the Secret {name} is missing"
 
 
 def check_compose_sets(tree: Tree, rendered: Rendered) -> Iterator[str]:
     """A file that is in no set is rendered, and tried, by nobody."""
     known = {name for files in COMPOSE_SETS for name in files}
     yield from (f"{path}: is read together with nothing" for path in tree.files
-                if re.fullmatch(r"docker-compose[\w.]*\.yml", str(path)) and str(path) not in known)
+                if COMPOSE_FILE.fullmatch(str(path)) and str(path) not in known)
 
 
 # ---- all of it ----

@@ -180,11 +180,10 @@ def check_keys(overlay: Overlay, facts: Facts) -> Iterator[Problem]:
 
 def check_broker(overlay: Overlay, facts: Facts) -> Iterator[Problem]:
     for pod in overlay.pods:
-        kept = {dig(claim, "metadata", "name") for claim in dig(pod.owner.data, "spec", "volumeClaimTemplates", default=[])}
         for container in pod.containers:
             words = [str(word) for word in [*container.get("command", []), *container.get("args", [])]]
             if "-cid" in parse_arguments(words):
-                folders = [mount["mountPath"] for mount in container.get("volumeMounts", []) if mount["name"] in kept]
+                folders = [mount["mountPath"] for mount in container.get("volumeMounts", []) if mount["name"] in pod.claims]
                 for why in broker_problems(words, facts.broker, folders):
                     yield pod.owner, f"container {container['name']}: {why}"
 

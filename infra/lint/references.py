@@ -31,14 +31,14 @@ def pods_with(overlay: Overlay, labels: dict[str, str] | None) -> list[Pod]:
     return [pod for pod in overlay.pods if labels is not None and pod.has_labels(labels)]
 
 
-def selector_problems(overlay: Overlay, manifest: Manifest, what: str, selector: dict[str, Any] | None) -> Iterator[Problem]:
+def selector_problems(overlay: Overlay, manifest: Manifest, what: str, selector: Any) -> Iterator[Problem]:
     labels = dig(selector, "matchLabels", default={})
     if labels and not pods_with(overlay, labels):
         yield manifest, f"{what}finds no pod with {as_text(labels)}"
 
 
 def as_text(labels: dict[str, str]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in sorted(labels.items()))
+    return ", ".join(f"{name}={value}" for name, value in sorted(labels.items())) or "nothing"
 
 
 def policy_peers(policy: Manifest) -> Iterator[tuple[str, dict[str, Any], list[dict[str, Any]]]]:
@@ -55,7 +55,7 @@ def check_selectors(overlay: Overlay, facts: Facts) -> Iterator[Problem]:
     for pod in makers:
         wanted = dig(pod.owner.data, "spec", "selector", "matchLabels", default={})
         if not wanted or not pod.has_labels(wanted):
-            yield pod.owner, f"selects {as_text(wanted) or 'nothing'}, and its pods have {as_text(pod.labels) or 'no labels'}"
+            yield pod.owner, f"selects {as_text(wanted)}, and its pods have {as_text(pod.labels)}"
         for spread in pod.spec.get("topologySpreadConstraints", []):
             if not pod.has_labels(dig(spread, "labelSelector", "matchLabels", default={"": ""})):
                 yield pod.owner, "spreads other pods than its own (topologySpreadConstraints)"
@@ -97,7 +97,7 @@ def config_problems(overlay: Overlay, name: str, key: str | None) -> Iterator[st
     manifest = overlay.find("ConfigMap", name)
     if manifest is None:
         yield f"takes ConfigMap {name}, which is not there"
-    elif key is not None and key not in {**dig(manifest.data, "data", default={}), **dig(manifest.data, "binaryData", default={})}:
+    elif key is not None and not any(key in dig(manifest.data, part, default={}) for part in ("data", "binaryData")):
         yield f"takes {key} of ConfigMap {name}, which does not have it"
 
 
@@ -127,8 +127,7 @@ def check_references(overlay: Overlay, facts: Facts) -> Iterator[Problem]:
             problems = secret_problems(name, key) if kind == "secret" else config_problems(overlay, name, key)
             for why in problems:
                 yield pod.owner, why
-        claims = {dig(claim, "metadata", "name") for claim in dig(pod.owner.data, "spec", "volumeClaimTemplates", default=[])}
-        volumes = {volume["name"] for volume in pod.spec.get("volumes", [])} | claims
+        volumes = {volume["name"] for volume in pod.spec.get("volumes", [])} | pod.claims
         for volume in pod.spec.get("volumes", []):
             claim = dig(volume, "persistentVolumeClaim", "claimName")
             if claim and overlay.find("PersistentVolumeClaim", claim) is None:
@@ -171,7 +170,8 @@ def check_ports(overlay: Overlay, facts: Facts) -> Iterator[Problem]:
         for direction, peer, ports in policy_peers(policy):
             if direction == "egress" and (not peer or "namespaceSelector" in peer or "ipBlock" in peer):
                 continue
-            sought = own if direction == "ingress" else pods_with(overlay, dig(peer, "podSelector", "matchLabels", default={}))
+            others = pods_with(overlay, dig(peer, "podSelector", "matchLabels", default={}))
+            sought = own if direction == "ingress" else others
             for port in (port["port"] for port in ports if "port" in port):
                 if not any(port in pod.ports for pod in sought):
                     yield policy, f"{direction} speaks of port {port}, which no such pod has"
@@ -198,7 +198,7 @@ def check_addresses(overlay: Overlay, facts: Facts) -> Iterator[Problem]:
                 if pod and target is None:
                     yield pod.owner, f"container {service}: {key} leads to {host}, and there is no such Service"
                 elif pod and target and port not in service_ports(target):
-                    yield pod.owner, f"container {service}: {key} leads to port {port}, which Service {host} does not have"
+                    yield pod.owner, f"container {service}: {key} leads to port {port}, which {host} does not have"
 
 
 def ingress_paths(ingress: Manifest) -> Iterator[tuple[str, str, Any]]:

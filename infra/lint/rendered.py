@@ -105,6 +105,12 @@ class Pod:
                 found[port["name"]] = port["containerPort"]
         return found
 
+    @property
+    def claims(self) -> set[str]:
+        """The volumes that a StatefulSet makes for each of its pods, and keeps."""
+        return {dig(claim, "metadata", "name")
+                for claim in dig(self.owner.data, "spec", "volumeClaimTemplates", default=[])}
+
     def has_labels(self, wanted: dict[str, str]) -> bool:
         return all(self.labels.get(name) == value for name, value in wanted.items())
 
@@ -165,7 +171,8 @@ def kustomize(tree: Tree, name: str, resource: Path, components: list[Path]) -> 
         (Path(scratch) / KUSTOMIZATION).write_text(json.dumps(around))
         status, output = tree.run([str(KUSTOMIZE), "build", scratch])
         if status != 0:
-            raise RenderError(f"{' with '.join(map(str, [resource, *components]))}: kustomize cannot build it: {output.strip()}")
+            what = " with ".join(map(str, [resource, *components]))
+            raise RenderError(f"{what}: kustomize cannot build it: {output.strip()}")
         return Overlay(name, read_manifests(output, from_root))
 
 

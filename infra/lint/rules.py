@@ -22,7 +22,9 @@ def image_problem(image: str, version: str) -> str | None:
         return f"image {image} has no tag"
     if tag == "latest":
         return f"image {image} is another one every day"
-    return f"image {image} is of another version than {version}" if name.startswith(IMAGE_PREFIX) and tag != version else None
+    if name.startswith(IMAGE_PREFIX) and tag != version:
+        return f"image {image} is of another version than {version}"
+    return None
 
 
 # ---- what the services are told ----
@@ -76,9 +78,11 @@ def broker_problems(words: list[str], local: list[str], folders: list[str]) -> I
     folder = given.pop("-dir", "")
     wanted.pop("-dir", None)
     for option, value in wanted.items():
-        if given.get(option) != value:
-            what = f"{option} {value}".strip()
-            yield f"NATS Streaming has {option} {given[option]}, not {what}" if option in given else f"NATS Streaming lacks {what}"
+        what = f"{option} {value}".strip()
+        if option not in given:
+            yield f"NATS Streaming lacks {what}"
+        elif given[option] != value:
+            yield f"NATS Streaming has {option} {given[option]}, not {what}"
     for option in sorted(given.keys() - wanted.keys()):
         if DEFAULTS.get(option) != given[option]:
             yield f"NATS Streaming has {option}, which the local runner does not give"
