@@ -23,7 +23,8 @@ OWN_TICKETS = 8
 ORDERS_KEPT = 12
 ANSWER_SECONDS_MAX = 8.0
 PASSWORD = "password"
-ACTIONS = (("create", 20), ("edit", 36), ("reserve", 24), ("cancel", 18), ("sign-up", 1), ("look", 4))
+Actions = tuple[tuple[str, int], ...]
+ACTIONS: Actions = (("create", 20), ("edit", 36), ("reserve", 24), ("cancel", 18), ("sign-up", 1), ("look", 4))
 
 
 class Account:
@@ -46,13 +47,14 @@ def connect_here(port: int, token: str | None, seconds: float) -> Client:
 
 class Load:
     def __init__(self, ports: dict[str, list[int]], journal: Journal, seed: int, accounts: int, rate: float,
-                 connect: Connect = connect_here, mark: str = ""):
+                 connect: Connect = connect_here, mark: str = "", actions: Actions = ACTIONS):
         """`ports`: of the instances of each service. `rate`: requests a second, all threads together. `mark`: makes the
-        users different from those of other loads on the same system."""
+        users different from those of other loads on the same system. `actions`: what they do, and how often."""
         self._ports = ports
         self._journal = journal
         self._connect = connect
         self._mark = mark
+        self._actions = actions
         self._stopping = threading.Event()
         self._hot: deque[str] = deque(maxlen=HOT_TICKETS)
         self._seed = seed
@@ -105,7 +107,7 @@ class Worker:
         self._repeat: tuple[str, str, dict[str, Any]] | None = None
 
     def act(self) -> None:
-        names, weights = zip(*ACTIONS)
+        names, weights = zip(*self._load._actions)
         action = self.random.choices(names, weights)[0]
         if self._repeat is not None and self.random.random() < 0.5:
             kind, key, asked = self._repeat

@@ -21,7 +21,8 @@ Whoever deploys it (tests/deployed/compose.py, tests/deployed/cluster.py) writes
 - jwt_key: what the services verify tokens with; tests make tokens of their own.
 - features: what only some deployments have. A test that needs one says so, @pytest.mark.deployed("nginx"), and is not
   run on others. "nginx": the ingress is this project's own nginx. "freeze": its operator can freeze and thaw. "stays":
-  what the operator kills stays away until it is started.
+  what the operator kills stays away until it is started. "balanced": the ingress chooses an instance for each request, so
+  that a new one has its share at once. "pods": the containers are pods, and the operator can delete them.
 - operator: the class, in a module in tests/deployed, that acts on the containers, and the keyword arguments that it is
   made with. What it has to do is said in tests/deployed/operators.py.
 
@@ -52,16 +53,21 @@ import pytest
 
 from databases import MongoStores
 from engines import STREAM
-from harness import DEPLOYMENT, PATIENCE, ROOT, Broker, Client, System, wait_until
+from harness import DEPLOYMENT, INGRESS_HOST, PATIENCE, ROOT, Broker, Client, System, wait_until
 from market import is_settled
 from pairs import JetStreamBroker
+from runner_support import Front
 
+TOUR = ROOT / "infra" / "local" / "tour.sh"
+TOUR_ADDRESS = "http://localhost:8080"
 OPERATORS = ROOT / "tests" / "deployed"
 BUS, STORE, INGRESS = "bus", "store", "ingress"
 # What anybody may ask the ingress for, and what it is answered when services and stores are well.
 PROBES = (("/api/users/currentuser", 200), ("/api/tickets?limit=1", 200), ("/api/orders", 401))
 PROBE_SECONDS_MAX = 5.0
 READY_SECONDS_MAX = 120.0
+# To ask a container is a program's start, and costs those who are asked what they need to get ready.
+ASK_SECONDS = 0.25
 
 
 class Deployment:
@@ -103,9 +109,12 @@ class Deployment:
         for part in operator.parts:
             operator.start(part)
         for part in operator.parts:
-            wait_until(lambda: operator.is_ready(part), f"{part} is ready", READY_SECONDS_MAX)
+            self.wait_ready(part)
         wait_until(self.answers, "the ingress finds all services", READY_SECONDS_MAX)
         self.is_intact = True
+
+    def wait_ready(self, part: str) -> None:
+        wait_until(lambda: self.operator.is_ready(part), f"{part} is ready", READY_SECONDS_MAX, ASK_SECONDS)
 
     def check_surprises(self) -> None:
         """Nobody has ended by themselves since this was looked at last."""
@@ -190,6 +199,11 @@ class DeployedJetStream(DeployedBroker, JetStreamBroker):
         return {}
 
 
+class DeployedFront(Front):
+    def __init__(self) -> None:
+        self.address, self.http_port = deployment().address, deployment().port
+
+
 class DeployedService:
     """What a test does to an instance of a service, done to its share of the containers."""
 
@@ -224,8 +238,7 @@ class DeployedService:
 
     def wait_ready(self, bus: bool | None = None) -> None:
         """Ready to serve. Whether the bus is there nobody is told from outside."""
-        operator = self.system.deployment.operator
-        wait_until(lambda: operator.is_ready(self.service), f"{self.service} is ready", READY_SECONDS_MAX)
+        self.system.deployment.wait_ready(self.service)
         wait_until(self.system.deployment.answers, "the ingress finds all services", READY_SECONDS_MAX)
 
     def log(self) -> str:
@@ -234,7 +247,8 @@ class DeployedService:
         return "".join(text for container, text in logs.items() if self._is_mine(container))
 
     def wait_log(self, pattern: str, count: int = 1) -> list[str]:
-        return wait_until(lambda: self._lines(pattern, count), f"{count} lines of {self.name}'s log match {pattern!r}")
+        what = f"{count} lines of {self.name}'s log match {pattern!r}"
+        return wait_until(lambda: self._lines(pattern, count), what, pause=ASK_SECONDS)
 
     def _lines(self, pattern: str, count: int) -> list[str]:
         found = [line for line in self.log().splitlines() if re.search(pattern, line)]
@@ -245,6 +259,9 @@ class DeployedService:
 
 
 class DeployedSystem(System):
+    # To stop and start a container takes time, in which no more is to come together than is needed.
+    pause = 0.1
+
     def __init__(self, deployment: Deployment, folder: Path):
         self.deployment = deployment
         is_jetstream = deployment.bus_uri.startswith("nats:")
@@ -252,7 +269,7 @@ class DeployedSystem(System):
         super().__init__(folder, broker, MongoStores(lambda service: deployment.store_uris[service]))
         self.began = time.time()
         self.handles: dict[str, int] = {}
-        self._mark = secrets.token_hex(4)
+        self.mark = secrets.token_hex(4)
         self._containers: dict[str, list[str]] = {}
 
     def start(self) -> None:
@@ -274,7 +291,7 @@ class DeployedSystem(System):
         return known.index(container)
 
     def email(self, number: int) -> str:
-        return f"user{number}-{self._mark}@example.com"
+        return f"user{number}-{self.mark}@example.com"
 
     def wait_quiet(self) -> None:
         """Every event is published, received and acknowledged: the next test finds nothing of this one under way."""
@@ -298,6 +315,33 @@ class DeployedSystem(System):
             self.stores.stop()
 
 
+class DeployedMarket:
+    """What test_whole.py looks at and kills."""
+
+    # What is killed under these names, with those that there are locally.
+    PARTS = {"nats": BUS, "nginx": INGRESS}
+
+    def __init__(self, system: DeployedSystem):
+        self.front = DeployedFront()
+        self.stores = system.stores
+        self.address = f"http://{INGRESS_HOST}:{self.front.http_port}"
+        self.tour = TOUR.read_text().replace(TOUR_ADDRESS, self.address)
+        # For curl, whatever the host is called.
+        (system.folder / ".curlrc").write_text(f'connect-to = "::{self.front.address}:{self.front.http_port}"\n')
+        self.environment = {"CURL_HOME": str(system.folder)}
+        self._system = system
+
+    def kill(self, name: str) -> None:
+        """And starts it again."""
+        deployment, part = self._system.deployment, self.PARTS.get(name, name.partition("-")[0])
+        deployment.is_intact = False
+        deployment.operator.kill(deployment.operator.running(part)[0])
+        deployment.heal()
+
+    def log(self, service: str) -> str:
+        return "".join(self._system.deployment.operator.logs(service, self._system.began).values())
+
+
 @functools.cache
 def deployment() -> Deployment:
     """The one that all tests of this run are run on."""
@@ -317,5 +361,5 @@ def deployed_system(folder: Path) -> Iterator[DeployedSystem]:
 
 def can_be_run(test: pytest.Item) -> bool:
     """On what is deployed."""
-    marker = test.get_closest_marker("deployed")
-    return marker is not None and deployment().features.issuperset(marker.args)
+    markers = list(test.iter_markers("deployed"))
+    return bool(markers) and all(deployment().features.issuperset(marker.args) for marker in markers)

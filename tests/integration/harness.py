@@ -32,9 +32,12 @@ BUILD = Path(os.environ.get("TURNSTILE_BUILD", ROOT / "build" / "test")).resolve
 BROKER = ROOT / ".deps" / "bin" / "nats-streaming-server"
 # Set: tests are run on the system that is described in this file (deployed.py), and not on one of their own.
 DEPLOYMENT = os.environ.get("TEST_DEPLOYMENT", "")
+BROKER_READY = "STREAM: Streaming Server is ready"
 JWT_KEY = "a-key-for-tests-that-is-long-enough-0123456789"
+INGRESS_HOST = "localhost"
 if DEPLOYMENT:
     JWT_KEY = json.loads(Path(DEPLOYMENT).read_text())["jwt_key"]
+    INGRESS_HOST = json.loads(Path(DEPLOYMENT).read_text())["ingress"].get("host", INGRESS_HOST)
 SANITIZER_REPORT = re.compile(
     r"ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error:|SUMMARY: \w*Sanitizer"
 )
@@ -45,7 +48,7 @@ PORTS_FROM, PORTS_END, PORT_BLOCK = 10000, 32768, 200
 T = TypeVar("T")
 
 
-def wait_until(check: Callable[[], T], what: str, timeout: float = PATIENCE) -> T:
+def wait_until(check: Callable[[], T], what: str, timeout: float = PATIENCE, pause: float = 0.02) -> T:
     """Calls check until it returns something true, and returns that."""
     deadline = time.monotonic() + timeout
     while True:
@@ -54,7 +57,7 @@ def wait_until(check: Callable[[], T], what: str, timeout: float = PATIENCE) -> 
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"still not so after {timeout:.0f} s: {what}")
-        time.sleep(0.02)
+        time.sleep(pause)
 
 
 def _ports() -> Iterator[int]:
@@ -184,8 +187,12 @@ class Broker(Process):
         return f"stan://127.0.0.1:{self.port}/ticketing"
 
     def start(self) -> None:
+        """Returns when it says itself that it is ready. Its monitoring answers before: stopped then, when it has made the
+        files of its store and written nothing, it could not be started again."""
+        before = self.log().count(BROKER_READY)
         super().start()
         wait_until(self.answers, "the broker answers")
+        wait_until(lambda: self.log().count(BROKER_READY) > before, "the broker is ready")
 
     def answers(self) -> bool:
         assert self.running, f"the broker ended: {self.log()[-2000:]}"
@@ -398,6 +405,8 @@ class System:
     stores: Stores | None = None
     processes: list[Process] = field(default_factory=list)
     users: int = 0
+    # Between two rounds of each thread of a Load.
+    pause = 0.0
 
     def __post_init__(self) -> None:
         self.broker = self.broker or Broker(self.folder)

@@ -167,6 +167,8 @@ class Market:
         first: dict[str, dict[int, tuple[str, int, str]]] = {}
         for message in self.messages("ticket:created", "ticket:updated"):
             event = message["data"]
+            if not isinstance(event, dict) or "createdAt" not in event:
+                continue  # what another test has made up
             place = (message["subject"], message["sequence"], message["time"])
             versions = first.setdefault(event["id"], {})
             versions[event["version"]] = min(versions.get(event["version"], place), place, key=lambda p: p[1])
@@ -195,7 +197,7 @@ class Load:
     def run(self, number: int) -> None:
         sellers = self.market.tickets[number % len(self.market.tickets)].client(self.seller.token)
         buyers = self.market.orders[number % len(self.market.orders)].client(self.buyer.token)
-        while not self.stopping.is_set():
+        while not self.stopping.wait(self.market.system.pause):
             try:
                 listed = sellers.post("/api/tickets", {"title": f"Concert {number}", "price": 1})
                 if listed.status != 201:

@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,12 @@ class JetStreamBroker(JetStreamServer):
                 + body + b"\r\n"
             )
             with connection.makefile("rb") as lines:
+                deadline = time.monotonic() + REQUEST_SECONDS_MAX
                 for line in lines:
                     if line.startswith(b"MSG "):
                         return json.loads(lines.read(int(line.split()[-1])))
-                    assert not line.startswith(b"-ERR"), line
+                    if line.startswith(b"-ERR") or time.monotonic() > deadline:
+                        raise ConnectionError(f"the broker has answered {line!r}")
         raise ConnectionError("the broker has closed the connection")
 
 

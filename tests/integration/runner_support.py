@@ -102,7 +102,45 @@ def processes_mentioning(text: str) -> list[int]:
     return found
 
 
-class House:
+class Front:
+    """The ingress, as clients find it."""
+
+    address = "127.0.0.1"
+    http_port: int
+
+    def url(self, path: str) -> str:
+        return f"http://{self.address}:{self.http_port}{path}"
+
+    def fetch(self, path: str, method: str = "GET", body: bytes | None = None,
+              headers: dict[str, str] | None = None) -> tuple[int, Any, bytes]:
+        """Status, headers and body of an answer, whatever the status."""
+        request = urllib.request.Request(self.url(path), data=body, method=method, headers=headers or {})
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=30) as response:
+                return response.status, response.headers, response.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.headers, error.read()
+
+    def serves(self, path: str) -> bool:
+        try:
+            return self.fetch(path)[0] == 200
+        except OSError:
+            return False
+
+    def exchange(self, request: bytes) -> bytes:
+        """Sends bytes as they are; returns all that comes back until the other side closes. (A client that closes its
+        half of the connection has given up, to nginx.)"""
+        with socket.create_connection((self.address, self.http_port), timeout=30) as connection:
+            connection.sendall(request)
+            answer = b""
+            while data := connection.recv(65536):
+                answer += data
+            return answer
+
+
+class House(Front):
     """A RUN_DIR with ports of its own, and fake service programs, or the real ones of a build."""
 
     def __init__(self, directory: Path, build: Path | None = None) -> None:
@@ -178,37 +216,6 @@ class House:
 
     def processes(self) -> list[int]:
         return processes_mentioning(str(self.run_dir))
-
-    def url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.http_port}{path}"
-
-    def fetch(self, path: str, method: str = "GET", body: bytes | None = None,
-              headers: dict[str, str] | None = None) -> tuple[int, Any, bytes]:
-        """Status, headers and body of an answer, whatever the status."""
-        request = urllib.request.Request(self.url(path), data=body, method=method, headers=headers or {})
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with opener.open(request, timeout=30) as response:
-                return response.status, response.headers, response.read()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.headers, error.read()
-
-    def serves(self, path: str) -> bool:
-        try:
-            return self.fetch(path)[0] == 200
-        except OSError:
-            return False
-
-    def exchange(self, request: bytes) -> bytes:
-        """Sends bytes as they are; returns all that comes back until the other side closes. (A client that closes its
-        half of the connection has given up, to nginx.)"""
-        with socket.create_connection(("127.0.0.1", self.http_port), timeout=30) as connection:
-            connection.sendall(request)
-            answer = b""
-            while data := connection.recv(65536):
-                answer += data
-            return answer
 
 
 @contextlib.contextmanager

@@ -10,17 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runner_support import House, house, wait_until
+from harness import DEPLOYMENT
+from runner_support import Front, House, house, wait_until
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    if DEPLOYMENT:
+        from deployed import DeployedFront
+
+        yield DeployedFront()
+        return
     with house(tmp_path_factory.mktemp("ingress")) as home:
         home.up()
         yield home
 
 
-def answer_to(home: House, request: bytes) -> tuple[int, str, Any]:
+def answer_to(home: Front, request: bytes) -> tuple[int, str, Any]:
     head, _, body = home.exchange(request).partition(b"\r\n\r\n")
     content_type = re.search(rb"^Content-Type: (.*?)\r?$", head, re.MULTILINE)
     return int(head.split()[1]), content_type.group(1).decode() if content_type else "", json.loads(body)
@@ -38,6 +44,7 @@ def request(line: str, *headers: str, body: str = "") -> bytes:
     return "\r\n".join([line, "Host: localhost", "Connection: close", *headers, "", body]).encode("latin-1")
 
 
+@pytest.mark.deployed("nginx")
 @pytest.mark.parametrize("status, sent", [
     (404, request("GET / HTTP/1.1")),
     (404, request("GET /api/ticketsx HTTP/1.1")),
@@ -69,7 +76,7 @@ def request(line: str, *headers: str, body: str = "") -> bytes:
     (501, request("POST /api/tickets HTTP/1.1", "Transfer-Encoding: gzip")),
     (505, request("GET /api/tickets HTTP/3.0")),
 ], ids=lambda value: str(value) if isinstance(value, int) else value[:40].decode("latin-1").split("\r")[0])
-def test_its_own_errors_are_in_the_errors_format(home: House, status: int, sent: bytes) -> None:
+def test_its_own_errors_are_in_the_errors_format(home: Front, status: int, sent: bytes) -> None:
     assert_error(answer_to(home, sent), status)
 
 
@@ -83,13 +90,15 @@ def test_a_method_that_it_refuses_itself_is_answered_with_those_that_may_do(home
     assert allow("GET /nowhere HTTP/1.1") == allow("GET /api/tickets/teapot HTTP/1.1") == []
 
 
-def test_a_head_request_gets_no_body_with_its_error(home: House) -> None:
+@pytest.mark.deployed("nginx")
+def test_a_head_request_gets_no_body_with_its_error(home: Front) -> None:
     answer = home.exchange(request("HEAD /nowhere HTTP/1.1"))
     assert answer.startswith(b"HTTP/1.1 404 ")
     assert answer.endswith(b"\r\n\r\n")
 
 
-def test_it_does_not_say_which_version_it_is(home: House) -> None:
+@pytest.mark.deployed("nginx")
+def test_it_does_not_say_which_version_it_is(home: Front) -> None:
     assert re.search(rb"^Server: nginx\r$", home.exchange(request("GET / HTTP/1.1")), re.MULTILINE)
 
 

@@ -36,8 +36,7 @@ def test_services_that_start_before_the_bus_serve_and_catch_up(system: System) -
     market.wait_replica(ticket)
 
 
-@pytest.mark.deployed
-@pytest.mark.parametrize("instances", [1, 2])
+@pytest.mark.parametrize("instances", [1, pytest.param(2, marks=pytest.mark.deployed)])
 @pytest.mark.parametrize("bus", ["there", "away"])
 def test_an_event_survives_kill_9_right_after_the_201(system: System, instances: int, bus: str) -> None:
     market = Market(system, instances)
@@ -120,7 +119,6 @@ def check_nothing_lost(market: Market, load: Load) -> None:
     market.check_published_in_order()
 
 
-@pytest.mark.deployed
 @pytest.mark.parametrize("how", ["restart", "kill"])
 def test_a_broker_that_is_restarted_or_killed_loses_and_doubles_nothing(system: System, how: str) -> None:
     market = Market(system, 2)
@@ -140,7 +138,6 @@ def test_a_broker_that_is_restarted_or_killed_loses_and_doubles_nothing(system: 
     check_nothing_lost(market, load)
 
 
-@pytest.mark.deployed("freeze")
 @pytest.mark.own_pair("a matter of speed, which the tests' MongoDB server does not have")
 def test_a_broker_that_is_frozen_for_20_s_loses_and_doubles_nothing(system: System) -> None:
     market = Market(system, 2)

@@ -1,52 +1,83 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole of it, as `make up` runs it: the real services, two of each, behind nginx."""
+"""The whole of it, as `make up` runs it, or as it is deployed: the real services, two of each, behind an ingress."""
 
 from __future__ import annotations
 
 import base64
-import contextlib
+import http.client
 import json
 import os
 import re
 import signal
-import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import BUILD, JWT_KEY, SANITIZER_REPORT, Client, wait_until
-from runner_support import ROOT, House, house
+from databases import SqliteStores, Stores
+from harness import BUILD, DEPLOYMENT, INGRESS_HOST, JWT_KEY, SANITIZER_REPORT, Client, wait_until
+from replicas import published, wait_replicas_equal
+from runner_support import ROOT, Front, House, house
 from wire import WireAnswer, at_once, claims_of, exchange, sign, token_of
 
 SELLER = "5e11e45e11e45e11e45e11e4"
 BUYERS = [f"b{number:023x}" for number in range(50)]
 
 
+class LocalMarket:
+    """As `make up` has started it."""
+
+    def __init__(self, home: House):
+        self.front: Front = home
+        self.stores: Stores = SqliteStores(home.run_dir)
+        self.tour = tour_of(home.said)
+        assert f"U=http://localhost:{home.http_port}" in self.tour
+        self.address = f"http://localhost:{home.http_port}"
+        self.environment: dict[str, str] = {}
+        self._home = home
+
+    def kill(self, name: str) -> None:
+        """Waits until it is started again."""
+        pid = self._home.pid(name)
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: self._home.pids().get(name) not in (None, pid), f"{name} is started again")
+
+    def log(self, service: str) -> str:
+        return "".join(log.read_text(errors="replace") for log in self._home.run_dir.glob(f"{service}-*.log*"))
+
+
 @pytest.fixture(scope="module")
-def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Up, with two instances of each service; their logs are looked through at the end."""
-    with house(tmp_path_factory.mktemp("whole"), BUILD) as home:
+    folder = tmp_path_factory.mktemp("whole")
+    if DEPLOYMENT:
+        from deployed import DeployedMarket, deployed_system
+
+        with deployed_system(folder) as system:
+            yield DeployedMarket(system)
+        return
+    with house(folder, BUILD) as home:
         home.said = home.up(SCALE="2", JWT_KEY=JWT_KEY, SIGNUPS_PER_MINUTE="100000", REQUEST_TIMEOUT_MS="5000")
-        yield home
+        yield LocalMarket(home)
         home.down()
         for log in home.run_dir.glob("*.log*"):
             text = log.read_text(errors="replace")
             assert not SANITIZER_REPORT.search(text), f"{log.name}: {text[-6000:]}"
 
 
-def client(market: House, user: str | None = None) -> Client:
-    return Client(market.http_port, token_of(user) if user else None)
+def client(market: Any, user: str | None = None) -> Client:
+    front = market.front
+    return Client(front.http_port, token_of(user) if user else None, front.address, INGRESS_HOST)
 
 
-def list_ticket(market: House, title: str = "Concert") -> str:
+def list_ticket(market: Any, title: str = "Concert") -> str:
     answer = client(market, SELLER).post("/api/tickets", {"title": title, "price": 20})
     assert answer.status == 201, answer.body
     return str(answer.json["id"])
 
 
-def reserve(market: House, buyer: str, ticket: str) -> Any:
+def reserve(market: Any, buyer: str, ticket: str) -> Any:
     """As soon as orders knows the ticket."""
 
     def order() -> Any:
@@ -66,13 +97,18 @@ def tour_of(said: str) -> str:
     return "\n".join(line[4:] for line in said.splitlines() if line.startswith("    "))
 
 
-def test_the_tour_that_make_up_prints_does_what_it_says(market: House, tmp_path: Path) -> None:
-    tour = tour_of(market.said)
-    assert f"U=http://localhost:{market.http_port}" in tour
+def paste(market: Any, script: str, folder: Path) -> list[str]:
+    """Into a shell; the lines that it prints."""
+    result = subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, timeout=120,
+                            env={**os.environ, **market.environment})
+    assert result.returncode == 0 and not result.stderr, result.stderr
+    return [line for line in result.stdout.splitlines() if line]
+
+
+@pytest.mark.deployed
+def test_the_tour_that_make_up_prints_does_what_it_says(market: Any, tmp_path: Path) -> None:
     for _ in range(2):  # it can be pasted more than once
-        result = subprocess.run(["bash", "-c", tour], cwd=tmp_path, capture_output=True, text=True, timeout=120)
-        assert result.returncode == 0 and not result.stderr, result.stderr
-        lines = [line for line in result.stdout.splitlines() if line]
+        lines = paste(market, market.tour, tmp_path)
         seller, buyer, listed, changed, order, while_reserved, cancelled, afterwards = lines
         assert {"id", "email", "token"} == set(json.loads(seller)) == set(json.loads(buyer))
         ticket = json.loads(listed)
@@ -85,16 +121,15 @@ def test_the_tour_that_make_up_prints_does_what_it_says(market: House, tmp_path:
         assert [each["id"] for each in json.loads(afterwards)] == [ticket["id"]]
 
 
-def test_the_examples_of_the_api_do_what_they_say(market: House, tmp_path: Path) -> None:
+@pytest.mark.deployed
+def test_the_examples_of_the_api_do_what_they_say(market: Any, tmp_path: Path) -> None:
     page = (ROOT / "docs/API.md").read_text()
     script = "\n".join(re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
     assert "api=http://localhost:8080/api" in script
-    script = script.replace("http://localhost:8080", f"http://localhost:{market.http_port}")
+    script = script.replace("http://localhost:8080", market.address)
     script = script.replace("\ncurl", "\necho; curl")  # answers do not end with a newline
     for _ in range(2):  # they can be pasted more than once
-        result = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120)
-        assert result.returncode == 0 and not result.stderr, result.stderr
-        lines = [line for line in result.stdout.splitlines() if line]
+        lines = paste(market, script, tmp_path)
         ticket, found, refused = (json.loads(lines[place]) for place in (0, -2, -1))
         assert (ticket["title"], ticket["price"], ticket["version"]) == ("Concert", 19.5, 1)
         assert "HTTP/1.1 200 OK" in lines and isinstance(found, list)
@@ -104,7 +139,8 @@ def test_the_examples_of_the_api_do_what_they_say(market: House, tmp_path: Path)
 # ---- one winner ----
 
 
-def test_of_50_buyers_one_gets_the_ticket(market: House) -> None:
+@pytest.mark.deployed
+def test_of_50_buyers_one_gets_the_ticket(market: Any) -> None:
     for _ in range(3):
         ticket = list_ticket(market)
         first = reserve(market, BUYERS[0], ticket)
@@ -118,21 +154,18 @@ def test_of_50_buyers_one_gets_the_ticket(market: House) -> None:
 # ---- what is killed comes back ----
 
 
-def kill(market: House, name: str) -> None:
-    pid = market.pid(name)
-    os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: market.pids().get(name) not in (None, pid), f"{name} is started again")
-
-
-@pytest.mark.parametrize("name", ["tickets-1", "orders-2", "auth-1", "nats", "nginx"])
-def test_whatever_is_killed_comes_back_and_nothing_is_lost(market: House, name: str) -> None:
+@pytest.mark.deployed
+@pytest.mark.parametrize(
+    "name", ["tickets-1", "orders-2", "auth-1", "nats", pytest.param("nginx", marks=pytest.mark.deployed("nginx"))]
+)
+def test_whatever_is_killed_comes_back_and_nothing_is_lost(market: Any, name: str) -> None:
     before = list_ticket(market)
-    kill(market, name)
+    market.kill(name)
 
     def lists() -> str | None:
         try:
             answer = client(market, SELLER).post("/api/tickets", {"title": "Concert", "price": 20})
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return None
         return str(answer.json["id"]) if answer.status == 201 else None
 
@@ -149,7 +182,7 @@ def test_whatever_is_killed_comes_back_and_nothing_is_lost(market: House, name: 
 
 def request(method: str, path: str, *lines: str, body: bytes = b"", token: str | None = None) -> bytes:
     authorization = [f"Authorization: Bearer {token}"] if token else []
-    head = [f"{method} {path} HTTP/1.1", "Host: localhost", "Connection: close", *authorization, *lines, "", ""]
+    head = [f"{method} {path} HTTP/1.1", f"Host: {INGRESS_HOST}", "Connection: close", *authorization, *lines, "", ""]
     return "\r\n".join(head).encode("latin-1") + body
 
 
@@ -199,10 +232,11 @@ BAD: dict[str, tuple[int, bytes]] = {
 }
 
 
+@pytest.mark.deployed
 @pytest.mark.parametrize("what", BAD)
-def test_bad_requests_get_their_status_through_nginx_and_harm_nothing(market: House, what: str) -> None:
+def test_bad_requests_get_their_status_through_nginx_and_harm_nothing(market: Any, what: str) -> None:
     status, sent = BAD[what]
-    answers: list[WireAnswer] = exchange(market.http_port, sent)
+    answers: list[WireAnswer] = exchange(market.front.http_port, sent, address=market.front.address)
     assert [answer.status for answer in answers] == [status], [answer.body for answer in answers]
     assert answers[0].headers["content-type"] == "application/json"
     assert all(error["message"] for error in answers[0].json["errors"])
@@ -211,22 +245,17 @@ def test_bad_requests_get_their_status_through_nginx_and_harm_nothing(market: Ho
     assert client(market).get("/api/tickets?limit=1").status == 200
 
 
-def test_a_slow_client_is_answered_in_time_or_cut_off_and_others_are_served(market: House) -> None:
-    head = f"POST /api/tickets HTTP/1.1\r\nHost: localhost\r\n{JSON}\r\nContent-Length: 100\r\n\r\n".encode()
-    answers = exchange(market.http_port, head + b"{")  # and no more: waits until the other side closes
+@pytest.mark.deployed
+def test_a_slow_client_is_answered_in_time_or_cut_off_and_others_are_served(market: Any) -> None:
+    head = f"POST /api/tickets HTTP/1.1\r\nHost: {INGRESS_HOST}\r\n{JSON}\r\nContent-Length: 100\r\n\r\n".encode()
+    answers = exchange(market.front.http_port, head + b"{", address=market.front.address)  # and no more: waits until the other side closes
     assert [answer.status for answer in answers] in ([408], [401], [])
     assert client(market).get("/api/tickets?limit=1").status == 200
 
 
-def rows(market: House, service: str) -> list[Any]:
-    database = sqlite3.connect(f"file:{market.run_dir / service}.db?mode=ro", uri=True, timeout=10)
-    with contextlib.closing(database):
-        return database.execute('SELECT "id", "version", "title", "price", "orderId" FROM tickets ORDER BY id').fetchall()
-
-
-def test_after_all_of_this_orders_knows_what_tickets_has_and_applied_nothing_twice(market: House) -> None:
-    wait_until(lambda: rows(market, "orders") == rows(market, "tickets"), "the replica equals what it is a replica of")
-    assert len(rows(market, "tickets")) > 10
-    logs = "".join(log.read_text(errors="replace") for log in market.run_dir.glob("orders-*.log*"))
-    applied = re.findall(r"Applied (ticket/[0-9a-f]{24}/\d+)", logs)
+@pytest.mark.deployed
+def test_after_all_of_this_orders_knows_what_tickets_has_and_applied_nothing_twice(market: Any) -> None:
+    wait_replicas_equal(market.stores)
+    assert len(published(market.stores, "tickets")) > 10
+    applied = re.findall(r"Applied (ticket/[0-9a-f]{24}/\d+)", market.log("orders"))
     assert applied and len(set(applied)) == len(applied)

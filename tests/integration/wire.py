@@ -138,8 +138,8 @@ def at_once(count: int, call: Callable[[int], T]) -> list[T]:
 class Wire:
     """One connection; sends any bytes."""
 
-    def __init__(self, port: int):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+    def __init__(self, port: int, address: str = "127.0.0.1"):
+        self.socket = socket.create_connection((address, port), timeout=PATIENCE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.unread = b""
 
@@ -206,9 +206,9 @@ class WireAnswer:
         return json.loads(self.body)
 
 
-def exchange(port: int, data: bytes, count: int = 0) -> list[WireAnswer]:
+def exchange(port: int, data: bytes, count: int = 0, address: str = "127.0.0.1") -> list[WireAnswer]:
     """Sends all of it on one connection and returns so many answers, or, if not told, all until the other side closes."""
-    with Wire(port) as wire:
+    with Wire(port, address) as wire:
         wire.send(data)
         answers: list[WireAnswer] = []
         while not count or len(answers) < count:
