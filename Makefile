@@ -151,7 +151,7 @@ JOBS = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 # ---- what people say -----------------------------------------------------------------------------------------
 # Each of these installs first and then runs make again: what pkg-config knows may just have been installed.
 
-.PHONY: build deps up down secrets compose-up compose-down test chaos bench lint format clean help
+.PHONY: build deps up down secrets compose-up compose-down test test-compose chaos bench lint format clean help
 build: deps ## build the services and tools (build/release)
 	@$(MAKE) $(JOBS) programs
 
@@ -180,6 +180,10 @@ test: deps ## run the unit, contract and integration tests
 chaos: build ## everything goes wrong at once, for SECONDS=600 on each pair of engines, and nothing may be lost
 	@exec $(PYTHON) -B tests/chaos/chaos.py --build $(abspath $(BUILD)) $(if $(SECONDS),--seconds '$(SECONDS)') \
 	  $(if $(SEED),--seed '$(SEED)') $(if $(STORE),--store '$(STORE)') $(if $(BUS),--bus '$(BUS)') $(if $(V),--verbose)
+
+test-compose: build ## start the system by Compose, on ports of its own, and test it there: kill its containers, too
+	@exec $(PYTHON) -B tests/deployed/compose.py --build $(abspath $(BUILD)) $(if $(BUS),--bus '$(BUS)') \
+	  $(if $(STANDINS),--stand-ins '$(STANDINS)') $(if $(ONLY),--only '$(ONLY)')
 
 bench: build ## measure what a request costs (needs wrk)
 	@$(MAKE) $(JOBS) $(BUILD)/tests/bench/store_insert
@@ -216,7 +220,8 @@ help: ## this list
 	  '  DETACH=1               up: return when ready' \
 	  '  SCALE=1                up, compose-up: instances of each service' \
 	  '  BUS=stan|jetstream     up, compose-up: the broker' \
-	  '  STANDINS=debian        compose-up: images from Debian packages, where no registry can be reached' \
+	  '  STANDINS=debian        compose-up, test-compose: images from Debian packages, where no registry can be reached' \
+	  '  BUS=stan|jetstream ONLY=word  test-compose: on this bus only; only tests that have it in their name' \
 	  '  STORE=mongodb://host   up: a server for the stores, in place of files' \
 	  '  RUN_DIR=run            up, down: where pid files, logs, stores and the key are kept' \
 	  '  HTTP_PORT=8080 NATS_PORT=4222 NATS_MONITOR_PORT=8222  up, compose-up: the ports' \
