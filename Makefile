@@ -191,9 +191,11 @@ bench: build ## measure what a request costs (needs wrk)
 
 lint: build ## check formatting, layers, banned functions, headers, shell scripts, documentation
 	@$(PYTHON) -B infra/lint/selftest.py
+	@$(PYTHON) -B infra/lint/deployment_selftest.py
 	@$(PYTHON) -B tests/docs/selftest.py
 	@$(PYTHON) -B tests/docs/check.py
 	@$(PYTHON) -B infra/lint/lint.py --build $(BUILD) --services "$(SERVICES)" --cc "$(CC)" --flags '$(subst ','\'',$(COMPILE_FLAGS))'
+	@$(PYTHON) -B infra/lint/deployment.py --build $(BUILD) --services "$(SERVICES)"
 
 format: ## format all C files as .clang-format says
 	@find common services tools tests examples infra -name '*.[ch]' 2>/dev/null | xargs clang-format -i
