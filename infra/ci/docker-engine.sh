@@ -120,6 +120,7 @@ start() {
         disable_service docker
     }
     command -v iptables >/dev/null || install iptables
+    command -v ip >/dev/null || install iproute2
     note_network
     start_engine
     pull_base || import_base
