@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Calls Compose with the files that STANDINS and BUS choose: compose.sh logs --follow tickets. `make compose-up` and
-# `make compose-down` are `compose.sh up` and `compose.sh down` without further arguments, which are more than Compose's own.
+# `make compose-down` are `compose.sh up` and `compose.sh down` without further arguments, which are more than Compose's own:
+# `up` also starts the services anew when the keys have changed in .secrets (SECRETS_DIR).
 #   STANDINS=debian  stand-ins from Debian's packages, where no registry can be reached
 #   BUS=jetstream    a JetStream cluster in place of NATS Streaming
 #   SCALE=1          up: instances of each service
@@ -58,16 +59,49 @@ check_mounted() {
         fail "$unreadable is for its owner only, but containers have to read it: chmod -R go+rX ${MOUNTED[*]}"
 }
 
-up() {
-    local options=(--build) service services address deadline
-    local again="${STANDINS:+STANDINS=$STANDINS }${BUS:+BUS=$BUS }$0"
-    check_mounted
-    [[ -z ${REGISTRY:-} ]] || options=(--no-build)
+# Whether a container runs that is older than the keys. It has the files of its start, and Compose compares their names only.
+has_old_keys() {
+    local folder=${SECRETS_DIR:-.secrets} changed started
+    [[ -f $folder/jwt_key && -f $folder/jwt_key_previous ]] || fail "there are not all secrets in $folder: make secrets"
+    changed=$(LC_ALL=C stat --format %.9Z "$folder/jwt_key" "$folder/jwt_key_previous" | sort --numeric-sort | tail -n 1)
+    while read -r started; do
+        (($(date --date "$started" +%s%N) >= ${changed/./})) || return 0
+    done < <("${compose[@]}" ps --quiet "${services[@]}" |
+        xargs --no-run-if-empty docker inspect --format '{{if .State.Running}}{{.State.StartedAt}}{{end}}' | sed '/^$/d')
+    return 1
+}
+
+# Starts these anew, as many of each as are to be.
+recreate() {
+    local options=() service
     if [[ ${SCALE:-} ]]; then
-        read -ra services < <(sed -n 's/^SERVICES := //p' Makefile)
-        for service in "${services[@]}"; do
+        for service in "$@"; do
             options+=(--scale "$service=$SCALE")
         done
+    fi
+    "${compose[@]}" up --detach --no-build --no-deps --force-recreate "${options[@]}" "$@"
+}
+
+up() {
+    local options=(--no-build) service services others=() address deadline
+    local again="${STANDINS:+STANDINS=$STANDINS }${BUS:+BUS=$BUS }$0"
+    check_mounted
+    read -ra services < <(sed -n 's/^SERVICES := //p' Makefile)
+    if [[ ${REGISTRY:-} ]]; then
+        # `up --no-build` pulls nothing that could be built.
+        "${compose[@]}" pull "${services[@]}"
+        [[ ${STANDINS:-} != debian ]] || "${compose[@]}" build mongo nats nginx
+    else
+        "${compose[@]}" build
+    fi
+    for service in "${services[@]}"; do
+        [[ -z ${SCALE:-} ]] || options+=(--scale "$service=$SCALE")
+        [[ $service == auth ]] || others+=("$service")
+    done
+    if has_old_keys; then
+        say "the keys have changed: the services start anew, auth last, since its new tokens have to be understood by all"
+        recreate "${others[@]}"
+        recreate auth
     fi
     # Compose returns when nginx is started, which is when the services are healthy.
     "${compose[@]}" up --detach --remove-orphans "${options[@]}" ||
@@ -88,8 +122,13 @@ up() {
 }
 
 main() {
+    local builder
     find_compose
     choose_files
+    # What is built has to get into the engine, wherever `docker buildx use` points: the engine's own builder is called as
+    # its context is.
+    builder=$(docker context inspect --format '{{.Name}}' 2>/dev/null) || builder=
+    export BUILDX_BUILDER=${BUILDX_BUILDER:-$builder}
     # Compose knows the images by one name; the registry is a part of it.
     [[ -z ${REGISTRY:-} ]] || export IMAGE_PREFIX=${REGISTRY%/}/
     case $* in

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Makes the secrets that docker-compose.yml names, as files in .secrets or in SECRETS_DIR: secrets.sh [SERVICE…], by
-# default for all services of the Makefile. What is there is kept; only JWT_KEY in the environment replaces a key.
+# default for all services of the Makefile. What is there is kept; only JWT_KEY in the environment replaces a key, which is
+# then kept as jwt_key_previous. Where there is no previous key, that is the same as the key: removed, it is made so again.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -43,17 +44,19 @@ write_secret() {
     fi
 }
 
-make_key() {
+make_keys() {
     local key=${JWT_KEY:-}
-    if [[ -z $key ]]; then
-        has_secret jwt_key || write_secret jwt_key "$(random_hex)" once
-        return
-    fi
-    ((${#key} >= KEY_BYTES_MIN && ${#key} <= KEY_BYTES_MAX)) ||
+    [[ -z $key ]] || ((${#key} >= KEY_BYTES_MIN && ${#key} <= KEY_BYTES_MAX)) ||
         fail "JWT_KEY must have $KEY_BYTES_MIN to $KEY_BYTES_MAX bytes, not ${#key}"
-    if ! has_secret jwt_key || [[ $(<"$DIRECTORY/jwt_key") != "$key" ]]; then
+    if ! has_secret jwt_key; then
+        write_secret jwt_key "${key:-$(random_hex)}" once
+    fi
+    if [[ $key && $(<"$DIRECTORY/jwt_key") != "$key" ]]; then
+        # In this order: broken off in between, the old key is in both.
+        write_secret jwt_key_previous "$(<"$DIRECTORY/jwt_key")" replace
         write_secret jwt_key "$key" replace
     fi
+    has_secret jwt_key_previous || write_secret jwt_key_previous "$(<"$DIRECTORY/jwt_key")" once
 }
 
 make_store_secrets() {
@@ -71,7 +74,7 @@ main() {
     umask 077
     mkdir -p "$DIRECTORY"
     chmod 0700 "$DIRECTORY"
-    make_key
+    make_keys
     has_secret mongo_root_password || write_secret mongo_root_password "$(random_hex)" once
     for service in "${services[@]}"; do
         make_store_secrets "$service"
