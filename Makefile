@@ -304,13 +304,15 @@ $(foreach name,$(CONTRACT_TESTS),$(eval $(call test_program,contract/$(name))))
 # Images are built by the engine, which knows what is up to date. Asked for quietly, it tells all when a build fails.
 TAG ?= $(VERSION)
 FRESH ?=
+# The engine's own, called as its context is, wherever `docker buildx use` points: others keep what they build to themselves.
+builder = $(or $(BUILDX_BUILDER),$(shell $(DOCKER) context inspect --format '{{.Name}}' 2>/dev/null))
 image_name = $(if $(REGISTRY),$(REGISTRY:/=)/)turnstile-$(1):$(TAG)
 define image
 .PHONY: image-$(1) push-$(1)
 image-$(1): $(if $(FRESH),image-packages)
 	$$(call say,IMAGE,$$(call image_name,$(1)))
-	$$(Q)$$(DOCKER) build $(if $(V),,--quiet) --target $(3) --build-arg PROGRAM=$(2)/$(1) --build-arg VERSION=$(VERSION) \
-	  --tag $$(call image_name,$(1)) . $(if $(V),,>/dev/null)
+	$$(Q)BUILDX_BUILDER='$$(builder)' $$(DOCKER) build $(if $(V),,--quiet) --target $(3) \
+	  --build-arg PROGRAM=$(2)/$(1) --build-arg VERSION=$(VERSION) --tag $$(call image_name,$(1)) . $(if $(V),,>/dev/null)
 
 push-$(1): image-$(1)
 	$$(call say,PUSH,$$(call image_name,$(1)))
@@ -320,7 +322,7 @@ endef
 .PHONY: image-packages
 image-packages:
 	$(call say,IMAGE,the packages of today)
-	$(Q)$(DOCKER) build $(if $(V),,--quiet) --pull --no-cache --target packages . $(if $(V),,>/dev/null)
+	$(Q)BUILDX_BUILDER='$(builder)' $(DOCKER) build $(if $(V),,--quiet) --pull --no-cache --target packages . $(if $(V),,>/dev/null)
 
 $(foreach name,$(SERVICES),$(eval $(call image,$(name),services,service)))
 $(foreach name,$(TOOLS),$(eval $(call image,$(name),tools,tool)))
