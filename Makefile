@@ -228,7 +228,7 @@ help: ## this list
 	  '  RUN_DIR=run            up, down: where pid files, logs, stores and the key are kept' \
 	  '  HTTP_PORT=8080 NATS_PORT=4222 NATS_MONITOR_PORT=8222  up, compose-up: the ports' \
 	  '  REGISTRY=host/path TAG=$(VERSION)  images, push, compose-up: what the images are called' \
-  '  FRESH=1                images, push: with the base image and the packages of today' \
+	  '  FRESH=1                images, push: with the base image and the packages of today' \
 	  'Whatever else is set reaches the services: LOG_LEVEL=debug make up'
 
 # ---- how files come about ------------------------------------------------------------------------------------
