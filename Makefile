@@ -155,7 +155,7 @@ JOBS = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 build: deps ## build the services and tools (build/release)
 	@$(MAKE) $(JOBS) programs
 
-deps: ## install what is missing: Debian packages, NATS Streaming into .deps/
+deps: ## install what is missing: Debian packages; NATS Streaming and kustomize into .deps/
 	@infra/local/deps.sh
 
 up: build ## run everything on this machine until Ctrl-C; DETACH=1 returns when ready
@@ -189,7 +189,7 @@ bench: build ## measure what a request costs (needs wrk)
 	@$(MAKE) $(JOBS) $(BUILD)/tests/bench/store_insert
 	@exec env TURNSTILE_BUILD=$(abspath $(BUILD)) $(PYTHON) -B tests/bench/bench.py
 
-lint: build ## check formatting, layers, banned functions, headers, shell scripts, documentation
+lint: build ## check formatting, layers, banned functions, headers, shell scripts, documentation, what deploys it
 	@$(PYTHON) -B infra/lint/selftest.py
 	@$(PYTHON) -B infra/lint/deployment_selftest.py
 	@$(PYTHON) -B tests/docs/selftest.py
