@@ -246,8 +246,8 @@ CONTRACT_RUNS := $(foreach name,$(CONTRACT_TESTS),$(call contract_runs,$(name)))
 
 # Pairs of engines that chaos is tried on.
 CHAOS_PAIRS := sqlite,stan sqlite,jetstream mongo,stan mongo,jetstream
-# And the one that integration tests are run on besides their own.
-INTEGRATION_PAIRS := mongo,jetstream
+# And the one that integration tests are run on besides their own; under a sanitizer that is left to chaos.
+INTEGRATION_PAIRS := $(if $(SAN),,mongo$(comma)jetstream)
 RUN_TESTS = $(PYTHON) -B tests/run.py --build $(BUILD) $(if $(SAN),--sanitizer $(SAN)) $(if $(ONLY),--only '$(ONLY)') \
   $(addprefix --chaos ,$(CHAOS_PAIRS)) $(addprefix --integration ,$(INTEGRATION_PAIRS)) \
   $(if $(V),--verbose)
