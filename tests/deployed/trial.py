@@ -26,6 +26,7 @@ RATE = 40.0
 SEED = 20
 # What people go on with while a part is away: enough of each to see that it goes on.
 ENOUGH = 2
+WHILE_FROZEN = 10
 WAIT_SECONDS_MAX = 120.0
 # With more signing up than people do, so that auth has its share.
 ACTIONS = (("create", 20), ("edit", 20), ("reserve", 26), ("cancel", 22), ("sign-up", 10), ("look", 2))
@@ -176,7 +177,7 @@ class Trial:
         self.system.deployment.is_intact = False
         self.operator.freeze(part)
         if outcome == DONE:
-            self.people.wait_done(kinds)
+            self.people.wait_done(kinds, WHILE_FROZEN)
         else:
             self.people.wait_unanswered(kinds)
         self.operator.thaw(part)

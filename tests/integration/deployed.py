@@ -316,10 +316,7 @@ class DeployedSystem(System):
 
 
 class DeployedMarket:
-    """What test_whole.py looks at and kills."""
-
-    # What is killed under these names, with those that there are locally.
-    PARTS = {"nats": BUS, "nginx": INGRESS}
+    """What test_whole.py looks at."""
 
     def __init__(self, system: DeployedSystem):
         self.front = DeployedFront()
@@ -330,13 +327,6 @@ class DeployedMarket:
         (system.folder / ".curlrc").write_text(f'connect-to = "::{self.front.address}:{self.front.http_port}"\n')
         self.environment = {"CURL_HOME": str(system.folder)}
         self._system = system
-
-    def kill(self, name: str) -> None:
-        """And starts it again."""
-        deployment, part = self._system.deployment, self.PARTS.get(name, name.partition("-")[0])
-        deployment.is_intact = False
-        deployment.operator.kill(deployment.operator.running(part)[0])
-        deployment.heal()
 
     def log(self, service: str) -> str:
         return "".join(self._system.deployment.operator.logs(service, self._system.began).values())

@@ -367,7 +367,6 @@ def test_no_service_accepts_a_token_that_auth_has_not_made(system: System) -> No
             check_errors(orders.post("/api/orders", {"ticketId": "0" * 24}, **headers), 401)
 
 
-@pytest.mark.deployed
 def test_a_token_runs_out_while_it_is_in_use(system: System) -> None:
     """A verified token is remembered, but not for longer than it is valid."""
     tickets = system.service("tickets").client()

@@ -36,8 +36,10 @@ def test_services_that_start_before_the_bus_serve_and_catch_up(system: System) -
     market.wait_replica(ticket)
 
 
-@pytest.mark.parametrize("instances", [1, pytest.param(2, marks=pytest.mark.deployed)])
-@pytest.mark.parametrize("bus", ["there", "away"])
+@pytest.mark.parametrize(
+    "bus, instances",
+    [("there", 1), ("there", 2), ("away", 1), pytest.param("away", 2, marks=pytest.mark.deployed)],
+)
 def test_an_event_survives_kill_9_right_after_the_201(system: System, instances: int, bus: str) -> None:
     market = Market(system, instances)
     seller = market.user()

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import base64
-import http.client
 import json
 import os
 import re
@@ -154,10 +153,7 @@ def test_of_50_buyers_one_gets_the_ticket(market: Any) -> None:
 # ---- what is killed comes back ----
 
 
-@pytest.mark.deployed
-@pytest.mark.parametrize(
-    "name", ["tickets-1", "orders-2", "auth-1", "nats", pytest.param("nginx", marks=pytest.mark.deployed("nginx"))]
-)
+@pytest.mark.parametrize("name", ["tickets-1", "orders-2", "auth-1", "nats", "nginx"])
 def test_whatever_is_killed_comes_back_and_nothing_is_lost(market: Any, name: str) -> None:
     before = list_ticket(market)
     market.kill(name)
@@ -165,7 +161,7 @@ def test_whatever_is_killed_comes_back_and_nothing_is_lost(market: Any, name: st
     def lists() -> str | None:
         try:
             answer = client(market, SELLER).post("/api/tickets", {"title": "Concert", "price": 20})
-        except (OSError, http.client.HTTPException):
+        except OSError:
             return None
         return str(answer.json["id"]) if answer.status == 201 else None
 
@@ -245,10 +241,9 @@ def test_bad_requests_get_their_status_through_nginx_and_harm_nothing(market: An
     assert client(market).get("/api/tickets?limit=1").status == 200
 
 
-@pytest.mark.deployed
 def test_a_slow_client_is_answered_in_time_or_cut_off_and_others_are_served(market: Any) -> None:
-    head = f"POST /api/tickets HTTP/1.1\r\nHost: {INGRESS_HOST}\r\n{JSON}\r\nContent-Length: 100\r\n\r\n".encode()
-    answers = exchange(market.front.http_port, head + b"{", address=market.front.address)  # and no more: waits until the other side closes
+    head = f"POST /api/tickets HTTP/1.1\r\nHost: localhost\r\n{JSON}\r\nContent-Length: 100\r\n\r\n".encode()
+    answers = exchange(market.front.http_port, head + b"{")  # and no more: waits until the other side closes
     assert [answer.status for answer in answers] in ([408], [401], [])
     assert client(market).get("/api/tickets?limit=1").status == 200
 
