@@ -12,7 +12,7 @@
 #include "tests/contract/bus_server.h"
 
 enum {
-    WAIT_MS = 20000, /* for what must happen: generous, since it only ends a test that fails */
+    WAIT_MS = 45000, /* for what must happen: generous, since it only ends a test that fails */
     CLOSE_MS = 5000,
     IN_FLIGHT = 64,
     WORKERS = 4,
