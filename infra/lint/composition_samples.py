@@ -3,11 +3,13 @@
 and deployment.py refuses what is wrong."""
 
 from checks import SPDX
-from manifest_samples import Changes
+from manifest_samples import FACTS, Changes
 from rendered import COMPOSE
 
 HASH = f"# {SPDX}\n"
 SHELL = f"#!/bin/sh\n{HASH}"
+
+SAMPLE_KEYS = FACTS.keys["tickets"]
 
 COMPOSITION = """
 services:
@@ -180,11 +182,14 @@ FILE_SAMPLES: dict[str, tuple[Files, list[tuple[Files, str]]]] = {
         ({"docker-compose.yml": "key: " + "aB3+" * 11 + "="}, "docker-compose.yml:1: looks like a secret"),
         ({"infra/nginx/key.pem": "-----BEGIN EC PRIVATE KEY-----"}, "infra/nginx/key.pem:1: looks like a secret"),
     ]),
-    "pages": ({"docs/CONFIGURATION.md": "`PORT` `STORE_URI` `BUS_URI` `JWT_KEY` `LOG_LEVEL`\n",
+    "pages": ({"docs/CONFIGURATION.md": "".join(f"| `{key}` | |\n" for key in SAMPLE_KEYS) + "\n## make\n\n| `JWT_KEY` | |\n",
                "docs/DEPLOY.md": "jwt-secret ticketing-dev-tls mongo-secret store-uris TAG\n",
                "docker-compose.yml": "a: ${TAG:-1} $PORT $$HOME\n"}, [
-        ({"docs/CONFIGURATION.md": "`PORT` `STORE_URI` `BUS_URI` `JWT_KEY`"},
+        ({"docs/CONFIGURATION.md": "LOG_LEVEL" + "".join(f"| `{key}` | |\n" for key in SAMPLE_KEYS[:-1])},
          "docs/CONFIGURATION.md: LOG_LEVEL, which tickets reads, is missing"),
+        ({"docs/CONFIGURATION.md": "".join(f"| `{key}` | |\n" for key in SAMPLE_KEYS if key != "JWT_KEY")
+          + "\n## make\n\n| `JWT_KEY` | |\n"},
+         "docs/CONFIGURATION.md: JWT_KEY, which tickets reads, is missing"),
         ({"docker-compose.debian.yml": "a: ${COLOUR}\n"}, "docker-compose.debian.yml: COLOUR is neither in"),
         ({"docs/DEPLOY.md": "jwt-secret ticketing-dev-tls mongo-secret TAG\n"},
          "docs/DEPLOY.md: the Secret store-uris is missing"),

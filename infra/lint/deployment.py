@@ -200,12 +200,20 @@ def words_in(tree: Tree, page: Path) -> set[str]:
     return set(re.findall(r"[\w-]+", tree.text(page))) if (tree.root / page).exists() else set()
 
 
+# Where the page goes on with what services do not read.
+MAKE_SECTION = "\n## make\n"
+TABLE_ROW = re.compile(r"^\| `([A-Z][A-Z0-9_]*)`.*\|$", re.MULTILINE)
+
+
 def check_pages(tree: Tree, rendered: Rendered) -> Iterator[str]:
-    """What people have to set or to make is written about."""
-    known = words_in(tree, CONFIGURATION)
+    """What people have to set or to make is written about: each key of a service in a row of a table, which tells its
+    values and its default."""
+    page = tree.text(CONFIGURATION) if (tree.root / CONFIGURATION).exists() else ""
+    rows = set(TABLE_ROW.findall(page.partition(MAKE_SECTION)[0]))
     for service, keys in rendered.facts.keys.items():
-        yield from (f"{CONFIGURATION}: {key}, which {service} reads, is missing" for key in keys if key not in known)
-    known |= words_in(tree, DEPLOY)
+        yield from (f"{CONFIGURATION}: {key}, which {service} reads, is missing: it has no row of a table"
+                    for key in keys if key not in rows)
+    known = words_in(tree, CONFIGURATION) | words_in(tree, DEPLOY)
     for path in tree.files:
         if COMPOSE_FILE.fullmatch(str(path)):
             for name in sorted(set(INTERPOLATED.findall(tree.text(path))) - known):
