@@ -151,7 +151,7 @@ JOBS = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 # ---- what people say -----------------------------------------------------------------------------------------
 # Each of these installs first and then runs make again: what pkg-config knows may just have been installed.
 
-.PHONY: build deps up down secrets compose-up compose-down test test-compose chaos bench lint format clean help
+.PHONY: build deps up down secrets compose-up compose-down test test-compose test-cluster chaos bench lint format clean help
 build: deps ## build the services and tools (build/release)
 	@$(MAKE) $(JOBS) programs
 
@@ -180,6 +180,12 @@ test: deps ## run the unit, contract and integration tests
 chaos: build ## everything goes wrong at once, for SECONDS=600 on each pair of engines, and nothing may be lost
 	@exec $(PYTHON) -B tests/chaos/chaos.py --build $(abspath $(BUILD)) $(if $(SECONDS),--seconds '$(SECONDS)') \
 	  $(if $(SEED),--seed '$(SEED)') $(if $(STORE),--store '$(STORE)') $(if $(BUS),--bus '$(BUS)') $(if $(V),--verbose)
+
+test-cluster: build ## deploy to the cluster that kubectl points to, in a namespace of its own, and test it there
+	@exec $(PYTHON) -B tests/deployed/cluster.py --build $(abspath $(BUILD)) --services '$(SERVICES)' \
+	  $(if $(OVERLAY),--overlay '$(OVERLAY)') $(if $(REGISTRY),--registry '$(REGISTRY)') $(if $(SEED),--seed '$(SEED)') \
+	  $(if $(INGRESS),--ingress '$(INGRESS)') $(if $(INGRESS_TLS),--ingress-tls '$(INGRESS_TLS)') \
+	  $(if $(ONLY),--only '$(ONLY)')
 
 test-compose: build ## start the system by Compose, on ports of its own, and test it there: kill its containers, too
 	@exec $(PYTHON) -B tests/deployed/compose.py --build $(abspath $(BUILD)) $(if $(BUS),--bus '$(BUS)') \
@@ -229,6 +235,7 @@ help: ## this list
 	  '  HTTP_PORT=8080 NATS_PORT=4222 NATS_MONITOR_PORT=8222  up, compose-up: the ports' \
 	  '  REGISTRY=host/path TAG=$(VERSION)  images, push, compose-up: what the images are called' \
 	  '  FRESH=1                images, push: with the base image and the packages of today' \
+	  '  OVERLAY=local INGRESS=host:port INGRESS_TLS=host:port  test-cluster (with REGISTRY, SEED, ONLY): what it deploys, and where that answers' \
 	  'Whatever else is set reaches the services: LOG_LEVEL=debug make up'
 
 # ---- how files come about ------------------------------------------------------------------------------------
