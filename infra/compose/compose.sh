@@ -5,12 +5,14 @@
 # `up` also starts the services anew when the keys have changed in .secrets (SECRETS_DIR).
 #   STANDINS=debian  stand-ins from Debian's packages, where no registry can be reached
 #   BUS=jetstream    a JetStream cluster in place of NATS Streaming
-#   SCALE=1          up: instances of each service
+#   SCALE=1          up: instances of each service, 1 to 16
 #   REGISTRY=        up: take the images from there, of the version TAG, in place of building them
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 readonly READY_SECONDS_MAX=60
+readonly SCALE_MAX=16
+readonly BUILD_LINES=30 LOG_LINES=5 # of those that tell why something failed
 readonly TOUR=infra/local/tour.sh
 readonly TOUR_ADDRESS=http://localhost:8080
 # Mounted into containers whose users are not the one whose files these are.
@@ -59,6 +61,57 @@ check_mounted() {
         fail "$unreadable is for its owner only, but containers have to read it: chmod -R go+rX ${MOUNTED[*]}"
 }
 
+check_scale() {
+    [[ ${SCALE:-1} =~ ^[0-9]{1,9}$ ]] && ((10#${SCALE:-1} >= 1 && 10#${SCALE:-1} <= SCALE_MAX)) && return
+    fail "SCALE is a number from 1 to $SCALE_MAX, not '$SCALE'"
+}
+
+# What is not ours, and not there yet: before anything is built, which takes longer.
+pull_missing() {
+    local configuration image images
+    configuration=$("${compose[@]}" config)
+    mapfile -t images < <(sed -n 's/^    image: //p' <<<"$configuration" | sed '/turnstile-/d' | sort --unique)
+    for image in "${images[@]}"; do
+        docker image inspect "$image" >/dev/null 2>&1 || docker pull "$image" ||
+            fail "cannot pull $image. Where no registry can be reached: STANDINS=debian ${BUS:+BUS=$BUS }make compose-up"
+    done
+}
+
+build() {
+    local log
+    log=$(mktemp --tmpdir turnstile-build.XXXXXX)
+    say "building the images, which takes minutes the first time: tail -f $log"
+    if ! "${compose[@]}" build "$@" >"$log" 2>&1; then
+        tail -n "$BUILD_LINES" "$log" >&2
+        fail "the images cannot be built; all that was said is in $log"
+    fi
+    rm -f "$log"
+}
+
+# Ends this with the reason $1, after what there is to tell of the containers that are in trouble. How to call this is $2.
+give_up() {
+    local again=$2 name status health restarts error trouble taken=''
+    local format='{{if ne (index .Config.Labels "com.docker.compose.oneoff") "True"}}{{slice .Name 1}} {{.State.Status}} '
+    format+='{{with .State.Health}}{{.Status}}{{else}}-{{end}} {{.RestartCount}} {{printf "%q" .State.Error}}{{end}}'
+    while read -r name status health restarts error; do
+        trouble=''
+        case $status:$health in
+            restarting:* | dead:*) trouble="is $status" ;;
+            exited:*) trouble='has ended' ;;
+            *:unhealthy) trouble='is unhealthy' ;;
+            # It ends before it can answer.
+            running:starting) ((restarts == 0)) || trouble='starts again and again' ;;
+        esac
+        if [[ $trouble ]]; then
+            say "$name $trouble. The end of its log:"
+            docker logs --tail "$LOG_LINES" "$name" 2>&1 | sed 's/^/    /' >&2
+        fi
+        [[ ! $error =~ 'port is already allocated'|'address already in use'|'orts are not available' ]] || taken=yes
+    done < <("${compose[@]}" ps --all --quiet | xargs --no-run-if-empty docker inspect --format "$format" | sed '/^$/d')
+    [[ -z $taken ]] || say "a port is in use: HTTP_PORT=, NATS_PORT= and NATS_MONITOR_PORT= move the ports"
+    fail "$1: '$again ps' and '$again logs' say more"
+}
+
 # Whether a container runs that is older than the keys. It has the files of its start, and Compose compares their names only.
 has_old_keys() {
     local folder=${SECRETS_DIR:-.secrets} changed started
@@ -85,14 +138,17 @@ recreate() {
 up() {
     local options=(--no-build) service services others=() address deadline
     local again="${STANDINS:+STANDINS=$STANDINS }${BUS:+BUS=$BUS }$0"
+    check_scale
     check_mounted
     read -ra services < <(sed -n 's/^SERVICES := //p' Makefile)
+    pull_missing
     if [[ ${REGISTRY:-} ]]; then
         # `up --no-build` pulls nothing that could be built.
-        "${compose[@]}" pull "${services[@]}"
-        [[ ${STANDINS:-} != debian ]] || "${compose[@]}" build mongo nats nginx
+        "${compose[@]}" pull "${services[@]}" ||
+            fail "cannot pull the services' images from $REGISTRY, of the version TAG; without REGISTRY= they are built here"
+        [[ ${STANDINS:-} != debian ]] || build mongo nats nginx
     else
-        "${compose[@]}" build
+        build
     fi
     for service in "${services[@]}"; do
         [[ -z ${SCALE:-} ]] || options+=(--scale "$service=$SCALE")
@@ -100,17 +156,17 @@ up() {
     done
     if has_old_keys; then
         say "the keys have changed: the services start anew, auth last, since its new tokens have to be understood by all"
-        recreate "${others[@]}"
-        recreate auth
+        recreate "${others[@]}" || give_up "not everything came up" "$again"
+        recreate auth || give_up "not everything came up" "$again"
     fi
     # Compose returns when nginx is started, which is when the services are healthy.
     "${compose[@]}" up --detach --remove-orphans "${options[@]}" ||
-        fail "not everything came up: '$again ps' and '$again logs' say more"
+        give_up "not everything came up" "$again"
     address=$("${compose[@]}" port nginx 8080)
     address=http://localhost:${address##*:}
     deadline=$((SECONDS + READY_SECONDS_MAX))
     until curl --silent --fail --output /dev/null --max-time 2 "$address/api/tickets?limit=1"; do
-        ((SECONDS < deadline)) || fail "$address does not answer: '$again ps' and '$again logs' say more"
+        ((SECONDS < deadline)) || give_up "$address does not answer" "$again"
         sleep 0.2
     done
     printf '\nTurnstile is up at %s. To look around, paste this into a terminal:\n\n' "$address"

@@ -9,6 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 readonly SECRET_BYTES=32
 readonly KEY_BYTES_MIN=32 KEY_BYTES_MAX=511
 readonly DIRECTORY=${SECRETS_DIR:-.secrets}
+readonly USAGE="usage: infra/compose/secrets.sh [SERVICE…], with SECRETS_DIR and JWT_KEY in the environment"
 made=()
 
 fail() {
@@ -70,6 +71,15 @@ make_store_secrets() {
 main() {
     local services=("$@") service
     local LC_ALL=C # bytes, not characters
+    for service in "${services[@]}"; do
+        case $service in
+            -h | --help) printf '%s\n' "$USAGE" && exit 0 ;;
+        esac
+        if [[ ! $service =~ ^[A-Za-z][A-Za-z0-9-]*$ ]]; then
+            printf '%s\n' "secrets: '$service' is no name of a service" "$USAGE" >&2
+            exit 64
+        fi
+    done
     ((${#services[@]})) || read -ra services < <(sed -n 's/^SERVICES := //p' Makefile)
     umask 077
     mkdir -p "$DIRECTORY"
