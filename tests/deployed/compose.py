@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Starts Turnstile by docker-compose.yml, under a name and on ports of its own, and tests it there: `make test-compose`.
+"""Starts Turnstile by docker-compose.yml, under a name and on ports of its own, and tests it: `make test-compose`.
 
-Two of each service, first on NATS Streaming, with all tests of deployed systems, then on a JetStream cluster, with those of
-events and of containers that are killed. The images are built for it. What would have to be pulled and cannot be is
+Two of each service, first on NATS Streaming, with all tests of deployed systems, then on a JetStream cluster, with those
+of events and of containers that are killed. The images are built for it. What would have to be pulled and cannot be is
 replaced by the stand-ins of docker-compose.debian.yml.
 
 Whatever happens, also after SIGINT and SIGTERM, it takes down and removes all that it has put on the engine; what a run
@@ -18,16 +18,15 @@ import contextlib
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "integration")]
 
+import interrupts  # noqa: E402
 from compose_project import claimed, images_of, new_run, remove_dead_runs, remove_run  # noqa: E402
 from compose_system import FILES, MIB, Counts, Failure, Project, run, say  # noqa: E402
 from docker_command import docker  # noqa: E402
@@ -56,18 +55,6 @@ def check_engine() -> None:
         raise Failure("docker is not installed")
     if subprocess.run(["docker", "version"], capture_output=True).returncode != 0:
         raise Failure("no Docker engine answers: is it running, and may this user talk to it?")
-
-
-@contextlib.contextmanager
-def signals_ignored() -> Iterator[None]:
-    """Also by the programs that are started meanwhile."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before):
-            signal.signal(number, handler)
 
 
 @dataclass
@@ -119,7 +106,7 @@ class Run:
         return "\n".join(self._summary)
 
     def _remove(self) -> None:
-        with signals_ignored():
+        with interrupts.signals_ignored():
             remove_run(self._name)
 
     def _prepare(self) -> None:
@@ -154,20 +141,16 @@ class Run:
             except PROBLEMS as problem:
                 say(f"{bus}: {problem}")
             if counts.failed:
-                with signals_ignored():
+                with interrupts.signals_ignored():
                     project.keep_logs()
         except PROBLEMS as problem:
             say(f"{bus}: not all logs could be kept: {problem}")
         finally:
-            with signals_ignored(), project.timer.step("down"):
+            with interrupts.signals_ignored(), project.timer.step("down"):
                 project.remove()
         self._counts.add(counts)
         self._summary.append(f"{bus}: {counts}; {project.timer}")
         self._summary += [f"  {name:<24} at most {used:6.1f} MiB" for name, used in sorted(project.memory.items())]
-
-
-def interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 def main() -> int:
@@ -178,8 +161,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="a word that the names of the tests contain")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where logs and counts are left")
     options = parser.parse_args()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
+    interrupts.begin()
     try:
         check_engine()
         for name in remove_dead_runs():

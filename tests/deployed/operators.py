@@ -39,7 +39,8 @@ class Operator(Protocol):
         """From now on the service has so many instances; need not wait until they are ready."""
 
     def is_ready(self, part: str) -> bool:
-        """All containers that the part should have run, and are ready by their own account."""
+        """All containers that the part should have run, and are ready by their own account. (Of the ingress that need not
+        be asked: what it answers is looked at.)"""
 
     def freeze(self, part: str) -> None:
         """Stops all containers of a part in the middle of what they do; only with the feature "freeze"."""
