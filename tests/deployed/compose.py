@@ -165,6 +165,8 @@ def main() -> int:
     try:
         check_engine()
         for name in remove_dead_runs():
+            for scratch in options.folder.glob(f"{name}-*"):
+                shutil.rmtree(scratch)
             say(f"removed what {name} had left behind")
         run_ = Run(Options(options.build.resolve(), [options.bus] if options.bus else list(FILES),
                            bool(options.stand_ins), options.only, options.folder.resolve()))

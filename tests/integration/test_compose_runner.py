@@ -201,8 +201,7 @@ def test_what_a_killed_run_has_left_the_next_one_removes(desk: Desk) -> None:
     _, said = desk.run()
     [run] = {line.split()[2] for line in left if line.startswith("image")}
     assert f"removed what {run} had left behind" in said
-    assert desk.left() == []
-    assert list(desk.temporary.glob("turnstile-test-compose-*")) == []
+    check_nothing_is_left(desk)
 
 
 def test_a_run_that_is_alive_is_left_alone_by_another_one(desk: Desk) -> None:
