@@ -125,6 +125,8 @@ struct store_setup {
 bool store_refuse_owner(const char *found, const char *owner, struct error *error);
 /* It is not there and must be: sets ERROR_NOT_FOUND, without the place; returns false. */
 bool store_refuse_absent(struct error *error);
+/* It has to be there and is nobody's yet: sets ERROR_INVALID, without the place; returns false. */
+bool store_refuse_unowned(const char *owner, struct error *error);
 
 enum store_key { STORE_BY_ID, STORE_BY_CLAIM };
 

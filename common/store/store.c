@@ -76,6 +76,14 @@ bool store_refuse_absent(struct error *error)
     return error_set(error, ERROR_NOT_FOUND, "no store is there");
 }
 
+bool store_refuse_unowned(const char *owner, struct error *error)
+{
+    return error_set(error, ERROR_INVALID,
+                     "not yet opened by this version of %s, so it may be another service's: start %s once first (unless"
+                     " it is a backup: see docs/OPERATIONS.md, \"Whose a store is\")",
+                     owner, owner);
+}
+
 bool store_open(const struct store_config *config, struct store **ret_store, struct error *error)
 {
     assert(config->readers >= 1 && config->readers <= STORE_READERS_MAX);

@@ -45,16 +45,17 @@ struct store_config {
     size_t readers;                              /* connections for reads, 1 to 64 */
     size_t threads;            /* that use it at once, so that none waits for a connection; 0: not known */
     const char *owner;         /* the service whose it is or becomes; NULL: whose it is does not matter */
-    bool must_be_there;        /* or else it is made if it is not */
+    bool must_be_there;        /* and be the owner's; or else it is made if it is not, and becomes the owner's */
     const struct clock *clock; /* NULL: the system's */
 };
 
 /* Opens, creates what is missing, and migrates: new fields and indexes are added (in records that are there already a
  * required field then has its zero value), indexes that are no longer declared are dropped, and a store written by a
- * newer format is refused (ERROR_INVALID). A store that has no owner yet becomes the config's; one of another owner is
- * refused and left as it is (ERROR_INVALID). So is one that has to be there and is not (ERROR_NOT_FOUND). Blocks. A
- * file that cannot be opened or written, or a server that does not answer within a few seconds, is ERROR_UNAVAILABLE
- * with the path, or the host, and the reason. Everything below is thread-safe. */
+ * newer format is refused (ERROR_INVALID). A store that has no owner yet becomes the config's, unless it has to be
+ * there already; then it is refused and left as it is, as one of another owner always is (ERROR_INVALID). So is one
+ * that has to be there and is not (ERROR_NOT_FOUND). Blocks. A file that cannot be opened or written, or a server that
+ * does not answer within a few seconds, is ERROR_UNAVAILABLE with the path, or the host, and the reason. Everything
+ * below is thread-safe. */
 bool store_open(const struct store_config *config, struct store **ret_store, struct error *error) MUST_CHECK;
 /* True for a URI that store_open understands: for the configuration's check, before anything is opened. */
 bool store_uri_valid(const char *uri);

@@ -69,6 +69,7 @@ static void a_store_of_nobody_becomes_the_first_ones_with_what_is_in_it(void **s
     fixture_insert(store, 1, "claim", &item, NULL);
     store_close(&store);
     assert_opens(uri, NULL, true);
+    assert_opens(uri, "tickets", false);
     assert_opens(uri, "tickets", true);
     assert_refused(uri, "orders", false, ERROR_INVALID, "the store of tickets");
     struct error error = ERROR_INIT;
@@ -78,6 +79,21 @@ static void a_store_of_nobody_becomes_the_first_ones_with_what_is_in_it(void **s
     assert_true(store_get(store, &items, &id, &head, NULL, &error));
     assert_string_equal(head.claim, "claim");
     store_close(&store);
+}
+
+/* Who has something to do to a store that is there may have been given that of another service. */
+static void a_store_of_nobody_that_must_be_there_becomes_nobodys(void **state UNUSED)
+{
+    CLEANUP(free_pointer) char *uri = fixture_uri();
+    struct store *store = fixture_open(uri);
+    assert_non_null(store);
+    store_close(&store);
+    for (int i = 0; i < 2; i++) {
+        assert_refused(uri, "orders", true, ERROR_INVALID, "not yet opened by this version of orders");
+        assert_refused(uri, "tickets", true, ERROR_INVALID, "start tickets once first");
+    }
+    assert_opens(uri, "tickets", false);
+    assert_refused(uri, "orders", true, ERROR_INVALID, "the store of tickets");
 }
 
 static void a_store_that_must_be_there_is_not_made(void **state UNUSED)
@@ -139,6 +155,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_store_belongs_to_whom_it_was_made_for),
         cmocka_unit_test(a_store_of_nobody_becomes_the_first_ones_with_what_is_in_it),
+        cmocka_unit_test(a_store_of_nobody_that_must_be_there_becomes_nobodys),
         cmocka_unit_test(a_store_that_must_be_there_is_not_made),
         cmocka_unit_test(of_several_at_once_exactly_one_gets_the_store),
     };

@@ -3,21 +3,36 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+import sqlite3
 import subprocess
 from pathlib import Path
-from typing import Iterator
+from typing import Any, Iterator
 
+import pymongo
 import pytest
 
 from engines import MongoServer
 from harness import BUILD, PATIENCE, System
+from wire import token_of
 
 FAILED = 1
+SELLER = "5e11e45e11e45e11e45e11e4"
 
 
 class Files:
     def uri(self, folder: Path, service: str) -> str:
         return f"sqlite:{folder}/{service}.db"
+
+    def disown(self, uri: str) -> None:
+        """As a store is that was made before owners were noted."""
+        with contextlib.closing(sqlite3.connect(uri.removeprefix("sqlite:"))) as database:
+            database.execute("DROP TABLE store_owner")
+
+    def content(self, uri: str) -> Any:
+        with contextlib.closing(sqlite3.connect(uri.removeprefix("sqlite:"))) as database:
+            return list(database.iterdump())
 
 
 class Databases:
@@ -26,6 +41,16 @@ class Databases:
 
     def uri(self, folder: Path, service: str) -> str:
         return self.server.uri(service)
+
+    def disown(self, uri: str) -> None:
+        with contextlib.closing(pymongo.MongoClient(uri)) as client:
+            assert client.get_default_database()["store_meta"].delete_one({"_id": "owner"}).deleted_count == 1
+
+    def content(self, uri: str) -> Any:
+        with contextlib.closing(pymongo.MongoClient(uri)) as client:
+            database = client.get_default_database()
+            return {name: (list(database[name].find()), database[name].index_information())
+                    for name in database.list_collection_names()}
 
 
 @pytest.fixture(params=["sqlite", "mongo"])
@@ -79,3 +104,27 @@ def test_an_operation_on_a_store_that_is_not_there_says_so_and_makes_none(
         assert ended.stdout == ""
         assert f"{mistyped.removeprefix('sqlite:')}: no store is there" in ended.stderr, ended.stderr
     assert {path.name for path in system.folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("arguments", [("--restored",), ("--republish",)], ids=["restored", "republish"])
+def test_an_operation_neither_takes_nor_changes_a_store_of_nobody(
+    system: System, engine: Files | Databases, arguments: tuple[str, ...]
+) -> None:
+    """One from before owners were noted is that of the service which has worked with it, whoever is asked first."""
+    uri = engine.uri(system.folder, "tickets")
+    tickets = system.service("tickets", STORE_URI=uri)
+    assert tickets.client(token_of(SELLER)).post("/api/tickets", {"title": "Concert", "price": 20}).status == 201
+    assert tickets.stop() == 0
+    engine.disown(uri)
+    before = engine.content(uri)
+    for service in ("orders", "tickets"):
+        ended = run(service, uri, *arguments)
+        assert ended.returncode == FAILED
+        assert ended.stdout == ""
+        said = f"{uri.removeprefix('sqlite:')}: not yet opened by this version of {service}, .*start {service} once first"
+        assert re.search(said, ended.stderr), ended.stderr
+        assert engine.content(uri) == before
+    tickets.start()
+    assert tickets.stop() == 0
+    ended = run("tickets", uri, "--restored")
+    assert ended.returncode == 0, ended.stderr

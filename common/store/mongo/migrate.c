@@ -118,11 +118,16 @@ static bool read_owner(struct mongo_store *store, mongoc_collection_t *meta, cha
 }
 
 /* Of several that note themselves at once the unique id lets one do it: so what is there is read afterwards, too. */
-static bool claim_owner(struct mongo_store *store, mongoc_collection_t *meta, const char *owner, struct error *error)
+static bool claim_owner(struct mongo_store *store, mongoc_collection_t *meta, const char *owner, bool must_be_there,
+                        struct error *error)
 {
     char found[MONGO_OWNER_MAX] = "";
     if (!read_owner(store, meta, found, error)) {
         return false;
+    }
+    if (found[0] == '\0' && must_be_there) {
+        store_refuse_unowned(owner, error);
+        return error_prefix(error, "%s", store->name);
     }
     if (found[0] == '\0') {
         bson_t *document = BCON_NEW("_id", BCON_UTF8("owner"), "name", BCON_UTF8(owner));
@@ -321,7 +326,8 @@ bool migrate_store(struct mongo_store *store, mongoc_client_t *client, const str
 {
     mongoc_collection_t *meta = mongo_collection(store, client, MONGO_META_COLLECTION);
     bool done = check_format(store, meta, setup->must_be_there, error) &&
-                (!setup->owner || claim_owner(store, meta, setup->owner, error)) && stamp(store, meta, error);
+                (!setup->owner || claim_owner(store, meta, setup->owner, setup->must_be_there, error)) &&
+                stamp(store, meta, error);
     for (size_t i = 0; done && i < store->collection_count; i++) {
         done = migrate_collection(store, client, meta, &store->collections[i], error);
     }

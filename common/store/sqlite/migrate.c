@@ -69,8 +69,8 @@ static bool stamp(struct connection *connection, struct error *error)
     return run(connection, &sql, error);
 }
 
-/* Whose the file is; it becomes this owner's if it is nobody's. */
-static bool claim_owner(struct connection *connection, const char *owner, struct error *error)
+/* Whose the file is; it becomes this owner's if it is nobody's and may be new. */
+static bool claim_owner(struct connection *connection, const char *owner, bool must_be_there, struct error *error)
 {
     CLEANUP(statement_done)
     sqlite3_stmt *find = connection_statement(connection, "SELECT \"name\" FROM \"store_owner\"", error);
@@ -81,6 +81,9 @@ static bool claim_owner(struct connection *connection, const char *owner, struct
     if (row) {
         const char *found = (const char *)sqlite3_column_text(find, 0);
         return text_equal(found, owner) || store_refuse_owner(found, owner, error);
+    }
+    if (must_be_there) {
+        return store_refuse_unowned(owner, error);
     }
     CLEANUP(statement_done)
     sqlite3_stmt *note = connection_statement(connection, "INSERT INTO \"store_owner\" (\"name\") VALUES (?1)", error);
@@ -264,7 +267,7 @@ static bool migrate_all(struct connection *connection, const struct store_setup 
         return store_refuse_absent(error);
     }
     if (!connection_run(connection, own_tables, error) || (fresh && !stamp(connection, error)) ||
-        (setup->owner && !claim_owner(connection, setup->owner, error))) {
+        (setup->owner && !claim_owner(connection, setup->owner, setup->must_be_there, error))) {
         return false;
     }
     for (size_t i = 0; i < setup->collection_count; i++) {
