@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What a service tells about itself at /metrics.
  *
- * A scrape takes no turn behind requests and waits for nothing: what takes time to find out, which is what the store
- * says, is found out by a thread beforehand. */
+ * A scrape takes no turn behind requests and waits for nothing: what takes time to find out, which is how many events
+ * wait in the store, is found out by a thread beforehand. */
 #include "common/service/metrics.h"
 
 #include <math.h>
@@ -13,15 +13,16 @@
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/metrics.h"
+#include "common/service/health.h"
 #include "common/service/process.h"
 #include "common/store/metrics.h"
 
 enum {
     METRICS_MAX = 4 << 20, /* bytes of a page */
     STATUS_SIZE = 12,
-    LOOK_MS = 1000,      /* between two looks at the store, at least */
-    LOOK_SHARE = 20,     /* and that many times as long as a look took: a deep outbox takes long to count */
-    LOOK_LATE_MS = 3000, /* when the next look is overdue by that, nothing is known any more */
+    COUNT_MS = 1000,      /* between two counts of the outbox, at least */
+    COUNT_SHARE = 20,     /* and that many times as long as one took: a deep outbox takes long to count */
+    COUNT_LATE_MS = 3000, /* when the next count is overdue by that, nothing is known any more */
 };
 
 static const double MICROSECONDS_IN_SECOND = 1e6;
@@ -53,7 +54,6 @@ static struct metric_family outbox_age = {"turnstile_outbox_oldest_age_seconds",
 struct service_metrics {
     struct service *service;
     pthread_t thread;
-    bool is_away;         /* the store, when it was last looked at; the thread's own */
     pthread_mutex_t lock; /* of all below */
     pthread_cond_t stopping;
     bool is_stopping;
@@ -93,6 +93,13 @@ static void collect_requests(void *context)
 
 /* ---- the store ---- */
 
+/* It is looked at by reading, and by a change when somebody asks whether the service is ready; so the last change of
+ * all tells more. */
+static bool store_is_up(const struct service *service)
+{
+    return health_store_answers(service->health) && store_metrics_can_change();
+}
+
 static void collect_store(void *context)
 {
     struct service_metrics *metrics = context;
@@ -103,24 +110,13 @@ static void collect_store(void *context)
     pthread_mutex_unlock(&metrics->lock);
     int64_t age_ms = oldest > 0 ? clock_now(NULL) - oldest : 0;
     double age = age_ms > 0 ? (double)age_ms / MILLISECONDS_IN_SECOND : 0;
-    metric_set(metric_only(&store_up), is_counted && store_metrics_can_change() ? 1 : 0);
+    metric_set(metric_only(&store_up), store_is_up(metrics->service) ? 1 : 0);
     metric_set(metric_only(&outbox), is_counted ? count : NAN);
     metric_set(metric_only(&outbox_age), is_counted ? age : NAN);
 }
 
-static void tell_of_store(struct service_metrics *metrics, bool answers, const struct error *error)
-{
-    if (!answers && !metrics->is_away) {
-        log_warning("the store does not answer: %s", error->message);
-    } else if (answers && metrics->is_away) {
-        log_info("the store answers again");
-    }
-    metrics->is_away = !answers;
-}
-
-/* Returns how long to wait for the next look. It only reads: to try every second whether a change gets through would
- * cost a change every second. */
-static int64_t look_at_store(struct service_metrics *metrics)
+/* Returns how long to wait for the next count. That the store is away is told by who looks at it. */
+static int64_t count_outbox(struct service_metrics *metrics)
 {
     struct error error = ERROR_INIT;
     uint64_t count = 0;
@@ -128,25 +124,24 @@ static int64_t look_at_store(struct service_metrics *metrics)
     int64_t before = clock_monotonic(NULL);
     bool is_counted = store_outbox_count(metrics->service->store, &count, &oldest, &error);
     int64_t after = clock_monotonic(NULL);
-    tell_of_store(metrics, is_counted, &error);
-    int64_t pause = is_counted ? LOOK_SHARE * (after - before) : 0;
-    pause = pause > LOOK_MS ? pause : LOOK_MS;
+    int64_t pause = is_counted ? COUNT_SHARE * (after - before) : 0;
+    pause = pause > COUNT_MS ? pause : COUNT_MS;
     pthread_mutex_lock(&metrics->lock);
     metrics->is_counted = is_counted;
     metrics->outbox_count = count;
     metrics->outbox_oldest = oldest;
-    metrics->valid_until = after + pause + LOOK_LATE_MS;
+    metrics->valid_until = after + pause + COUNT_LATE_MS;
     pthread_mutex_unlock(&metrics->lock);
     return pause;
 }
 
-static void *look_for_ever(void *context)
+static void *count_for_ever(void *context)
 {
     struct service_metrics *metrics = context;
     bool is_stopping = false;
     pthread_setname_np(pthread_self(), "metrics");
     while (!is_stopping) {
-        struct timespec next = clock_deadline(look_at_store(metrics));
+        struct timespec next = clock_deadline(count_outbox(metrics));
         pthread_mutex_lock(&metrics->lock);
         int waited = 0;
         while (!metrics->is_stopping && waited == 0) {
@@ -166,9 +161,9 @@ struct service_metrics *service_metrics_start(struct service *service)
     metrics->service = service;
     pthread_mutex_init(&metrics->lock, NULL);
     pthread_cond_init(&metrics->stopping, NULL);
-    int failure = pthread_create(&metrics->thread, NULL, look_for_ever, metrics);
+    int failure = pthread_create(&metrics->thread, NULL, count_for_ever, metrics);
     if (failure != 0) {
-        log_error("cannot start the thread that looks after the store: %s", strerror(failure));
+        log_error("cannot start the thread that counts the outbox: %s", strerror(failure));
         pthread_cond_destroy(&metrics->stopping);
         pthread_mutex_destroy(&metrics->lock);
         xfree(metrics);

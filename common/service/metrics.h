@@ -7,7 +7,7 @@
 
 struct service_metrics;
 
-/* When everything has started: begins to look after the store, once a second, on a thread of its own, so that a store
+/* When everything has started: begins to count the outbox, about once a second, on a thread of its own, so that a store
  * that hangs makes no scrape hang. */
 struct service_metrics *service_metrics_start(struct service *service);
 /* Before anything stops: `service` is not looked at any more, but for the store by the thread. NULL is fine. */

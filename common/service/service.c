@@ -172,7 +172,8 @@ static bool start(struct service *service, struct signals *signals, struct route
     service->ids = id_source_new(NULL);
     return start_with_store(service, signals, start_store, error) && start_auth(service, error) &&
            (service->definition->start == NULL || service->definition->start(service, &service->state, error)) &&
-           start_with_store(service, signals, start_events, error) && start_http(service, routes, error);
+           start_with_store(service, signals, start_events, error) &&
+           health_start(service->store, &service->health, error) && start_http(service, routes, error);
 }
 
 static void *end_at_deadline(void *unused UNUSED)
@@ -202,6 +203,7 @@ static void stop(struct service *service)
     int64_t stopping_since = clock_monotonic(NULL);
     service_metrics_stop(service->metrics);
     http_stop(&service->http, SERVICE_STOP_HTTP_MS);
+    health_stop(service->health);
     if (service->events != NULL) {
         events_close(&service->events, time_for_events(stopping_since));
         log_info("NATS connection closed!");
@@ -211,6 +213,7 @@ static void stop(struct service *service)
     }
     auth_free(&service->auth);
     service_metrics_free(&service->metrics);
+    health_free(&service->health);
     store_close(&service->store);
     id_source_free(&service->ids);
 }

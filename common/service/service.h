@@ -68,6 +68,7 @@ struct service {
     struct store *store;
     struct auth *auth;
     struct events *events; /* NULL if it does not use the bus */
+    struct health *health;
     struct http_server *http;
     struct service_metrics *metrics;
     void *state; /* what definition->start made */

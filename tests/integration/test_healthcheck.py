@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import os
 import socket
 import subprocess
@@ -13,13 +15,16 @@ from pathlib import Path
 import pytest
 
 from engines import MongoServer
-from harness import BUILD, SANITIZER_REPORT, System, free_port, wait_until
+from harness import BUILD, SANITIZER_REPORT, Service, System, free_port, wait_until
 
 SERVICES = ("auth", "tickets", "orders")
 NOT_READY, USAGE, INVALID = 1, 64, 78
 DEADLINE_SECONDS = 2
 # Far more than the deadline, and far less than a connection that nobody answers would take to end.
 SECONDS_MAX = 20
+# Guests who sign in, one after the other: together far more than it takes to ask a few times meanwhile.
+GUESTS = 8
+PASSWORD_SECONDS = 5
 
 
 def healthcheck(
@@ -89,9 +94,7 @@ def test_is_not_well_while_the_store_is_away(system: System, tmp_path: Path) -> 
         instance = system.service("tickets", STORE_URI=server.uri())
         check_healthy(healthcheck(PORT=str(instance.port)))
         server.kill()
-        # Its last words may be that the server does not answer in time: both are true.
-        check_not_ready(healthcheck(PORT=str(instance.port)))
-        ended = wait_until(lambda: answered(instance.port), "the service says itself that it is not ready")
+        ended = wait_until(lambda: refused(instance.port), "the service says itself that it is not ready")
         check_not_ready(ended, "not ready: 503", '"store":"down"')
         server.start()
         wait_until(lambda: healthcheck(PORT=str(instance.port)).returncode == 0, "it is well again")
@@ -99,9 +102,59 @@ def test_is_not_well_while_the_store_is_away(system: System, tmp_path: Path) -> 
         server.kill()
 
 
-def answered(port: int) -> "subprocess.CompletedProcess[str] | None":
+def refused(port: int) -> "subprocess.CompletedProcess[str] | None":
     ended = healthcheck(PORT=str(port))
-    return None if "no answer" in ended.stderr else ended
+    return ended if ended.returncode != 0 else None
+
+
+def test_a_server_that_hangs_is_found_out_though_it_is_still_waited_for(system: System, tmp_path: Path) -> None:
+    """By this URI an answer may take longer than it is of use."""
+    server = MongoServer(tmp_path)
+    server.start()
+    try:
+        instance = system.service("tickets", STORE_URI=server.uri(options="socketTimeoutMS=600000"))
+        server.freeze()
+        ended = wait_until(lambda: refused(instance.port), "the service says itself that it is not ready")
+        check_not_ready(ended, "not ready: 503", '"store":"down"')
+        instance.wait_log("the store does not answer: no look at it has ended for 5 s$")
+        server.thaw()
+        instance.wait_ready()
+        instance.wait_log("the store answers again$")
+        assert instance.log().count("the store does not answer") == 1
+        assert instance.stop() == 0
+    finally:
+        server.kill()
+
+
+# ---- a service that has much to do ----
+
+
+def test_a_service_that_is_busy_with_passwords_is_ready(system: System) -> None:
+    """What is asked here takes no turn behind what waits for its only worker."""
+    auth = system.service("auth", WORKERS="1", FAILPOINTS=f"auth.password.verify=sleep:{PASSWORD_SECONDS * 1000}")
+    guests = [threading.Thread(target=sign_in, args=(auth, f"guest{number}@example.com")) for number in range(GUESTS)]
+    for guest in guests:
+        guest.start()
+    wait_until(lambda: waiting_requests(auth) == GUESTS - 1, "all but one wait for the worker")
+    for _ in range(5):
+        check_healthy(healthcheck("auth", PORT=str(auth.port)))
+        answer = auth.client().get("/readyz")
+        assert (answer.status, answer.json) == (200, {"status": "ready", "store": "up"})
+    assert waiting_requests(auth) > 0, "these have been asked while others waited"
+    auth.kill()
+    for guest in guests:
+        guest.join()
+
+
+def sign_in(auth: Service, email: str) -> None:
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        auth.client().post("/api/users/signin", {"email": email, "password": "password"})
+
+
+def waiting_requests(service: Service) -> int:
+    lines = service.client().get("/metrics").body.decode().splitlines()
+    name = "turnstile_http_queue_length "
+    return next(int(line.removeprefix(name)) for line in lines if line.startswith(name))
 
 
 def test_a_frozen_service_is_found_out_in_time(system: System) -> None:

@@ -116,7 +116,7 @@ def test_a_frozen_store_gives_503_in_time_and_all_heals(system: System, mongo: M
         assert (answer.status, "Retry-After" in answer.headers) == (503, True)
         assert time.monotonic() - started < ANSWER_SECONDS_MAX
         assert b"mongo" not in answer.body
-    assert client.get("/readyz").status == 503
+    wait_until(lambda: client.get("/readyz").status == 503, "tickets says that it is not ready")
     assert client.get("/healthz").status == 200
     mongo.thaw()
     wait_until(lambda: client.get("/readyz").status == 200, "tickets is ready again")

@@ -64,9 +64,9 @@ def test_a_restored_store_and_its_reason_are_told(system: System) -> None:
     tickets.wait_log("Publishing everything again, as snapshots: .*the store was restored")
 
 
-def failed_reads(service: Service) -> float:
-    """How often the store was looked at in vain."""
-    name = 'turnstile_store_operation_duration_seconds_count{operation="outbox_count",result="unavailable"} '
+def failed_looks(service: Service) -> float:
+    """How often the store was looked at in vain, by what is done once it was seen to be away."""
+    name = 'turnstile_store_operation_duration_seconds_count{operation="ping",result="unavailable"} '
     lines = service.client().get("/metrics").body.decode().splitlines()
     return next((float(line.removeprefix(name)) for line in lines if line.startswith(name)), 0)
 
@@ -78,8 +78,8 @@ def test_a_store_that_goes_away_is_told_of_once_and_so_is_its_return(system: Sys
         tickets = system.service("tickets", STORE_URI=server.uri("tickets"))
         for _ in range(2):
             server.kill()
-            looks = failed_reads(tickets) + 3
-            wait_until(lambda: failed_reads(tickets) >= looks, "the store was looked at more than once")
+            looks = failed_looks(tickets) + 3
+            wait_until(lambda: failed_looks(tickets) >= looks, "the store was looked at more than once")
             told, ended = (len(re.findall(words, tickets.log())) for words in (AWAY, BACK))
             assert told == ended + 1
             server.start()

@@ -37,6 +37,12 @@ def stored(system: System, service: str, table: str) -> list[str]:
         database.close()
 
 
+def refusal(client: Client) -> Any:
+    """Nothing while the service has not found out that its store takes no changes."""
+    answer = client.get("/readyz")
+    return answer if answer.status == 503 else None
+
+
 # ---- a full disk ----
 
 
@@ -58,8 +64,8 @@ def test_with_a_full_disk_tickets_can_be_read_and_after_it_written_again(system:
         check_errors(client.put(path, TICKET, If_Match='"9"'), 412)
         # Nothing is written where nothing changes.
         assert client.put(path, TICKET).status == 200
-    ready = client.get("/readyz")
-    assert ready.status == 503 and ready.json["status"] == "unavailable" and ready.json["store"] == "down"
+    ready = wait_until(lambda: refusal(client), "it is not ready")
+    assert ready.json["status"] == "unavailable" and ready.json["store"] == "down"
     assert client.get("/healthz").status == 200
     # The log says which file and why, the client is not told.
     tickets.wait_log(rf"POST /api/tickets: {system.store_path('tickets')}: .*File too large")
@@ -244,7 +250,7 @@ def test_an_instance_that_is_frozen_in_a_commit_holds_the_others_up_but_not_for_
     other.wait_log("no turn to write within [0-9]+ ms; nothing was written")
     assert frozen.is_frozen()
     assert client.get("/api/tickets").json == [ticket]
-    assert client.get("/readyz").status == 503
+    wait_until(lambda: refusal(client), "the other one is not ready")
     frozen.thaw()
     writer.join()
     assert answers[0].status == 201
