@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/base/clock.h"
+#include "common/base/log.h"
 #include "common/base/moment.h"
 #include "common/base/text.h"
 #include "common/events/epoch.h"
@@ -266,14 +267,23 @@ static bool note_positions(struct task *task, struct error *error)
 {
     struct bus_position positions[STORE_COLLECTIONS_MAX];
     size_t count = snapshot_positions(task->service->definition, positions);
+    bool is_told = false;
     for (size_t i = 0; i < count;) {
         struct error problem = ERROR_INIT;
         if (history_note(task->service->store, task->bus, positions[i].subject, &problem)) {
             i++;
-        } else if (problem.code != ERROR_UNAVAILABLE) {
+            continue;
+        }
+        if (problem.code != ERROR_UNAVAILABLE) {
             *error = problem;
             return error_prefix(error, "noting what the event bus has");
-        } else if (signals_wait_for(task->signals, STORE_RETRY_MS)) {
+        }
+        if (!is_told) {
+            end_line(task);
+            log_warning("What the event bus has of it cannot be noted: %s, retrying", problem.message);
+            is_told = true;
+        }
+        if (signals_wait_for(task->signals, STORE_RETRY_MS)) {
             return false;
         }
     }

@@ -14,6 +14,7 @@ from engines import MongoServer
 from harness import PATIENCE, Service, System, wait_until
 from market import ORDERS_GROUP, Market, ticket_event
 
+NOT_NOTED = "What the event bus has of it cannot be noted: "
 AWAY, BACK = "the store does not answer: ", "the store answers again"
 
 
@@ -49,6 +50,27 @@ def test_snapshots_of_a_republish_that_the_bus_loses_are_published_again(system:
     market.tickets[0].wait_log("the event bus has lost history: ticket:snapshot ends at 0, it was at 3")
     market.tickets[0].wait_log("Publishing everything again, as snapshots: the event bus has lost history$")
     market.tickets[0].wait_log("Everything was published again: 3 snapshots")
+
+
+def test_a_republish_that_waits_for_the_store_says_so_once(system: System, tmp_path: Path) -> None:
+    """Reading went well, and at the end it has something to note."""
+    market = Market(system)
+    tickets = [market.list_ticket(market.user())["id"] for _ in range(8)]
+    market.wait_settled()
+    instance = market.tickets[0]
+    instance.stop()
+    path = tmp_path / "republish.log"
+    with open(path, "wb") as log, contextlib.closing(sqlite3.connect(system.store_path("tickets"), timeout=60)) as store:
+        running = subprocess.Popen([*instance.command, "--republish", "--rate", "1"], cwd=instance.folder,
+                                   env=instance.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        wait_until(lambda: system.broker.last_sequence("ticket:snapshot") >= 1, "it has begun")
+        store.execute("BEGIN IMMEDIATE")
+        wait_until(lambda: NOT_NOTED in path.read_text(), "it says that it waits")
+        assert stored_position(system, "ticket:snapshot") < len(tickets)
+        store.rollback()
+        assert running.wait(PATIENCE) == 0, path.read_text()
+    assert path.read_text().count(NOT_NOTED) == 1
+    assert stored_position(system, "ticket:snapshot") == len(tickets)
 
 
 def test_a_restored_store_and_its_reason_are_told(system: System) -> None:
