@@ -80,7 +80,7 @@ def why_not_pulled(images: list[str]) -> str:
         try:
             docker("pull", "--quiet", image, seconds=PULL_SECONDS_MAX)
         except (RuntimeError, subprocess.TimeoutExpired) as problem:
-            return f"{image} cannot be pulled: {str(problem).splitlines()[-1]}"
+            return f"{image} cannot be pulled ({str(problem).splitlines()[-1].rpartition(': ')[2]})"
     return ""
 
 
@@ -114,7 +114,7 @@ class Run:
         self._options.folder.mkdir(parents=True, exist_ok=True)
         images = images_to_pull(self._options.buses)
         if not self._are_stand_ins and (problem := why_not_pulled(images)):
-            say(f"stand-ins from Debian's packages take the place of {', '.join(images)}: {problem}")
+            say(f"{problem}: stand-ins from Debian's packages take the place of {', '.join(images)}")
             self._are_stand_ins = True
         # Whatever make was told is for our programs, not for those in the images.
         told = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "REGISTRY", "TAG", "FRESH")

@@ -64,25 +64,32 @@ def say(text: str) -> None:
     print(f"test-compose: {text}", flush=True)
 
 
-def call(command: list[str], seconds: float, environment: dict[str, str], output: int | None = None) -> tuple[int | None, str]:
+def call(command: list[str], seconds: float, environment: dict[str, str],
+         output: int | None = None) -> tuple[int | None, str]:
     """Its exit status, none if it took too long; and what it said, if that was asked for. When this ends, so has the
     command, and all that it has started."""
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output,
-                               stderr=subprocess.STDOUT if output else None, text=True, errors="replace", process_group=0)
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, text=True,
+                               stderr=subprocess.STDOUT if output else None, errors="replace", process_group=0)
     try:
         said, _ = process.communicate(timeout=seconds)
         return process.returncode, said or ""
-    except BaseException as problem:
-        os.killpg(process.pid, signal.SIGINT)
-        said = ""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            said, _ = process.communicate(timeout=STOP_SECONDS_MAX)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        if isinstance(problem, subprocess.TimeoutExpired):
-            return None, said or ""
+    except subprocess.TimeoutExpired:
+        return None, stop(process)
+    except BaseException:
+        stop(process)
         raise
+
+
+def stop(process: subprocess.Popen[str]) -> str:
+    """Its whole group; returns what it said."""
+    said = ""
+    with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+        os.killpg(process.pid, signal.SIGINT)
+        said, _ = process.communicate(timeout=STOP_SECONDS_MAX)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return said or ""
 
 
 def run(command: list[str], seconds: float, environment: dict[str, str]) -> None:
@@ -159,20 +166,19 @@ class Project:
         settings.touch()
         self._compose = [*compose, "--project-name", self.name, "--project-directory", str(ROOT),
                          "--env-file", str(settings), *arguments]
-        self._settings = {
+        # Whatever somebody has set for a system of their own is not for this one.
+        self._settings = {name: "" for file in files for name in VARIABLE.findall((ROOT / file).read_text())} | {
             "TAG": run_name,
             "SECRETS_DIR": str(self._scratch / "secrets"),
             "HTTP_PORT": str(self._ports["ingress"]),
             "NATS_PORT": str(self._ports[BUS]),
             "NATS_MONITOR_PORT": str(self._ports["monitor"]),
             "SIGNUPS_PER_MINUTE": str(SIGNUPS_PER_MINUTE),
+            "COMPOSE_PROFILES": "",
+            # For an engine that is busy: Compose 1 waits for its answers for a minute only.
+            "COMPOSE_HTTP_TIMEOUT": str(UP_SECONDS_MAX),
         }
-        # Compose 1 waits for an answer of the engine's for a minute, which may be busy.
-        self._settings["COMPOSE_HTTP_TIMEOUT"] = str(UP_SECONDS_MAX)
-        asked_for = {name for file in files for name in VARIABLE.findall((ROOT / file).read_text())}
-        # Whatever somebody has set for a system of their own is not for this one.
-        self._environment = {name: value for name, value in os.environ.items()
-                             if name not in asked_for and not name.startswith("COMPOSE_")} | self._settings
+        self._environment = os.environ | self._settings
 
     def _override(self) -> dict[str, object]:
         """Tests look into the stores, to which nobody gets otherwise."""

@@ -18,6 +18,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "deployed(feature, ...): is run on deployed systems that have the features")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Not what needs a feature that this system does not have."""
+    from harness import DEPLOYMENT
+
+    if DEPLOYMENT:
+        from deployed import deselect_others
+
+        deselect_others(config, items)
+
+
 @pytest.fixture
 def system(tmp_path: Path) -> Iterator[Any]:
     """The system that TEST_DEPLOYMENT names; at the end all of it runs again, and nothing is under way."""

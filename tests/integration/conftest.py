@@ -30,11 +30,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Nothing is run on a system that is deployed but what is meant for it."""
     if DEPLOYMENT:
-        from deployed import can_be_run
+        from deployed import deselect_others
 
-        others = [test for test in items if not can_be_run(test)]
-        config.hook.pytest_deselected(items=others)
-        items[:] = [test for test in items if test not in others]
+        deselect_others(config, items)
 
 
 @pytest.fixture

@@ -335,6 +335,7 @@ class DeployedMarket:
 @functools.cache
 def deployment() -> Deployment:
     """The one that all tests of this run are run on."""
+    assert DEPLOYMENT, "TEST_DEPLOYMENT names no system: make test-compose and make test-cluster start one, and set it"
     return Deployment(Path(DEPLOYMENT))
 
 
@@ -353,3 +354,9 @@ def can_be_run(test: pytest.Item) -> bool:
     """On what is deployed."""
     markers = list(test.iter_markers("deployed"))
     return bool(markers) and all(deployment().features.issuperset(marker.args) for marker in markers)
+
+
+def deselect_others(config: pytest.Config, tests: list[pytest.Item]) -> None:
+    others = [test for test in tests if not can_be_run(test)]
+    config.hook.pytest_deselected(items=others)
+    tests[:] = [test for test in tests if test not in others]
