@@ -42,6 +42,12 @@ class Deletions(Trial):
         self.system.deployment.heal()
         self.people.wait_done(ALL_KINDS)
 
+    def summary(self) -> str:
+        deleted = ", ".join(f"{count} of {part}" for part, count in sorted(self.killed.items()))
+        outcomes = Counter(answer.outcome for answer in self.people.journal.answers())
+        return (f"seed {self.seed}: {self.killed.total()} pods deleted ({deleted}), {len(self.deaths)} of them at once; "
+                f"{outcomes.total()} requests that write: {', '.join(f'{n} {kind}' for kind, n in outcomes.most_common())}")
+
     def _delete_one(self, part: str, rng: random.Random) -> None:
         wait_until(lambda: self.operator.running(part), f"a pod of {part} runs")
         pod = rng.choice(self.operator.running(part))
@@ -66,8 +72,11 @@ def deletions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Deletions, Evid
         return deletions, deletions.run()
 
 
-def test_pods_of_all_parts_are_deleted_while_people_are_at_it(deletions: tuple[Deletions, Evidence]) -> None:
+def test_pods_of_all_parts_are_deleted_while_people_are_at_it(deletions: tuple[Deletions, Evidence],
+                                                              capsys: pytest.CaptureFixture[str]) -> None:
     done, evidence = deletions
+    with capsys.disabled():
+        print(f"\n{done.summary()}")
     assert done.killed == Counter({part: ROUNDS for part in done.operator.parts})
     assert {BUS, STORE} <= set(done.killed)
     counts = done.people.journal.counts()
