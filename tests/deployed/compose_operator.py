@@ -24,13 +24,9 @@ COLUMNS = ("{{.Names}}", "{{.State}}", f'{{{{.Label "{PART_LABEL}"}}}}', f'{{{{.
 @dataclass(frozen=True)
 class Container:
     name: str
-    state: str  # created, running, paused, restarting, exited, dead
+    is_up: bool
     part: str  # as NAMES' keys
     place: tuple[int, int]  # among those of its part
-
-    @property
-    def is_up(self) -> bool:
-        return self.state in ("running", "paused")
 
 
 def part_of(service: str, number: int) -> tuple[str, tuple[int, int]] | None:
@@ -46,6 +42,7 @@ class ComposeOperator:
         self._project = project
         self._compose = compose
         self._environment = environment
+        self._frozen: dict[str, list[str]] = {}
         self._expected = {part: len(self.running(part)) for part in NAMES}
         self.parts = tuple(part for part, count in self._expected.items() if count)
 
@@ -85,11 +82,13 @@ class ComposeOperator:
             return all(threads.map(is_healthy, names))
 
     def freeze(self, part: str) -> None:
-        docker("pause", *self.running(part))
+        """By a signal: docker pause now and then cannot stop all at once, and gives up."""
+        self._frozen[part] = self.running(part)
+        docker("kill", "--signal", "STOP", *self._frozen[part])
 
     def thaw(self, part: str) -> None:
-        if names := [container.name for container in self._containers(part) if container.state == "paused"]:
-            docker("unpause", *names)
+        if names := self._frozen.pop(part, []):
+            docker("kill", "--signal", "CONT", *names)
 
     def logs(self, part: str, since: float = 0.0) -> dict[str, str]:
         start = datetime.datetime.fromtimestamp(since, datetime.timezone.utc).isoformat()
@@ -113,7 +112,7 @@ class ComposeOperator:
         found = []
         for name, state, service, number in (line.split("\t") for line in lines):
             if (place := part_of(service, int(number))) is not None:
-                found.append(Container(name, state, *place))
+                found.append(Container(name, state == "running", *place))
         return sorted(found, key=lambda container: container.place)
 
     def _healths(self, names: list[str]) -> list[str]:
