@@ -26,7 +26,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PROGRAM_SECONDS_MAX = 120
+PROGRAM_SECONDS_MAX = 240
 INTEGRATION_SECONDS_MAX = 1800
 STOP_SECONDS_MAX = 30
 COLLECT_SECONDS_MAX = 60
