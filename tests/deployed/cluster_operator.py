@@ -38,8 +38,12 @@ class ClusterOperator:
         self._counts = {part: int(owners[app(part)]["spec"]["replicas"]) for part in self.parts}
         self._wanted = dict(self._counts)
         self._pods = Pods(self._kubectl)
-        atexit.register(self._pods.close)
+        atexit.register(self.close)
         wait_for(lambda: all(self.is_ready(part) for part in self.parts), "all parts are ready", SECONDS_MAX)
+
+    def close(self) -> None:
+        """Sees nothing from now on."""
+        self._pods.close()
 
     def running(self, part: str) -> list[str]:
         return sorted(pod.name for pod in self._present(part) if pod.is_running and not pod.is_leaving)
