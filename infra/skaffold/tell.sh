@@ -50,24 +50,33 @@ with kind: https://kind.sigs.k8s.io/docs/user/ingress, elsewhere: https://kubern
 END
     exit 0
 fi
-if [[ -z $(wait_for "$ANSWER_SECONDS_MAX" answers) ]]; then
-    echo "Everything runs, but http://$address/api/tickets does not answer with 200 (yet) for the host $host."
-    echo "Where the cluster is a machine of its own, its ingress may need a way out: \`minikube tunnel\`, or published ports."
+# What kind says, whose ingress listens on this machine.
+[[ $address != localhost ]] || address=127.0.0.1
+if [[ -n $(wait_for "$ANSWER_SECONDS_MAX" answers) ]]; then
+    echo "Turnstile answers:"
+else
+    cat <<END
+Everything runs, but http://$address does not answer for $host from here. Where the cluster is a machine of its own, its
+ingress needs a way out, like \`minikube tunnel\` or published ports. Then:
+END
 fi
 
 quoted_namespace=${namespace:+ -n $namespace}
 bus=stan://localhost:4222/ticketing
 page='streaming/channelsz?subs=1'
-if [[ $(ask deployment tickets-depl -o yaml) == *nats://* ]]; then
+if [[ $(ask service nats-srv -o 'jsonpath={.spec.selector.bus}') == jetstream ]]; then
     bus=nats://localhost:4222
     page='jsz?consumers=1'
 fi
 cat <<END
-Turnstile answers:
     curl -H 'Host: $host' http://$address/api/tickets
-    curl -k --resolve $host:443:$address https://$host/api/tickets
+    curl -k --connect-to $host:443:$address:443 https://$host/api/tickets
+END
+[[ $address == *[!0-9.]* ]] || cat <<END
 With a line in /etc/hosts, http://$host and https://$host will do, in browsers too (whom the certificate does not satisfy):
     echo '$address $host' | sudo tee -a /etc/hosts
+END
+cat <<END
 The events, when the first of these runs in another terminal:
     kubectl$quoted_namespace port-forward svc/nats-srv 4222 8222
     BUS_URI=$bus build/release/eventctl listen ticket:created
