@@ -22,6 +22,7 @@ HOT_TICKETS = 24
 OWN_TICKETS = 8
 ORDERS_KEPT = 12
 ANSWER_SECONDS_MAX = 8.0
+SIGN_UPS_MAX = 5  # before it is given up
 PASSWORD = "password"
 Actions = tuple[tuple[str, int], ...]
 ACTIONS: Actions = (("create", 20), ("edit", 36), ("reserve", 24), ("cancel", 18), ("sign-up", 1), ("look", 4))
@@ -68,7 +69,7 @@ class Load:
         """Signs the users up, and lets them go to work."""
         for number in range(self._accounts):
             first = Worker(self, random.Random(f"{self._seed} account {number}"), None, self._ports)
-            account = self._account = first.sign_up_for_sure(f"user{number}{self._mark}@example.com")
+            account = self._account = first.sign_up_for_sure(f"user{number}")
             for half in range(2):
                 worker = Worker(self, random.Random(f"{self._seed} worker {number} {half}"), account, self._ports)
                 thread = threading.Thread(target=self._run, args=(worker,), name=f"load-{number}-{half}", daemon=True)
@@ -127,11 +128,15 @@ class Worker:
         elif action == "look":
             self._look()
 
-    def sign_up_for_sure(self, email: str) -> Account:
-        answer = self._sign_up(email)
-        if answer.outcome != DONE:
-            raise AssertionError(f"{email} could not be signed up before anything went wrong: {answer}")
-        return Account(answer.body["id"], answer.body["token"])
+    def sign_up_for_sure(self, name: str) -> Account:
+        """Whoever is told by a busy machine to come back later does, under another address: perhaps the first is taken now."""
+        for attempt in range(SIGN_UPS_MAX):
+            answer = self._sign_up(f"{name}{f'-{attempt}' if attempt else ''}{self._load._mark}@example.com")
+            if answer.outcome == DONE:
+                return Account(answer.body["id"], answer.body["token"])
+            if answer.outcome != UNKNOWN:
+                break
+        raise AssertionError(f"{name} could not be signed up before anything went wrong: {answer}")
 
     # ---- what people do ----
 
