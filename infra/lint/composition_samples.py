@@ -194,13 +194,12 @@ FILE_SAMPLES: dict[str, tuple[Files, list[tuple[Files, str]]]] = {
         ({"docs/DEPLOY.md": "jwt-secret ticketing-dev-tls mongo-secret TAG\n"},
          "docs/DEPLOY.md: the Secret store-uris is missing"),
     ]),
-    "JetStream": ({"infra/compose/jetstream/server.conf": "include cluster.conf\njetstream {\n"
+    "JetStream": ({"infra/compose/jetstream/server.conf": 'ping_interval: "5s"\nping_max: 2\njetstream {\n'
                                                           "  sync_interval: always\n}\n",
-                   "infra/compose/jetstream/cluster.conf": 'ping_interval: "5s"\nping_max: 2\n',
-                   "infra/compose/jetstream/server.debian.conf": "jetstream {\n}\n",
                    "infra/nginx/http.conf": "gzip on;\n"}, [
-        ({"infra/compose/jetstream/cluster.conf": 'ping_interval: "50s"\nping_max: 2\n'},
-         'infra/compose/jetstream: JetStream is not told ping_interval: "5s"'),
+        ({"infra/compose/jetstream/server.conf": 'ping_interval: "50s"\nping_max: 2\njetstream {\n'
+                                                 "  sync_interval: always\n}\n"},
+         'infra/compose/jetstream/server.conf: JetStream is not told ping_interval: "5s"'),
         ({"infra/compose/jetstream/server.conf": "jetstream {}\n"}, "JetStream is not told sync_interval: always"),
     ]),
     "made secrets": ({"infra/compose/secrets.sh": SHELL + 'echo a >"$SECRETS_DIR/jwt_key"\n'}, [

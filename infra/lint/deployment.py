@@ -162,18 +162,14 @@ DURABLE = ("sync_interval", "always")
 
 
 def check_jetstream(tree: Tree, rendered: Rendered) -> Iterator[str]:
-    """The servers of a cluster notice who is gone as the local one does, and confirm what is on the disk. A server's
-    configuration may be in several files of a folder."""
-    texts: dict[Path, str] = {}
+    """The servers of a cluster notice who is gone as the local one does, and confirm what is on the disk."""
     for path in tree.files:
-        if path.suffix == ".conf" and "debian" not in str(path):
-            texts[path.parent] = texts.get(path.parent, "") + tree.text(path)
-    for folder, text in texts.items():
+        text = tree.text(path) if path.suffix == ".conf" else ""
         if not re.search(r"^\s*jetstream\s*:?\s*\{", text, re.MULTILINE):
             continue
         for name, value in (*rendered.facts.jetstream.items(), DURABLE):
             if not re.search(rf"^\s*{name}: {value}\s*$", text, re.MULTILINE):
-                yield f"{folder}: JetStream is not told {name}: {value}"
+                yield f"{path}: JetStream is not told {name}: {value}"
 
 
 SECRETS_SCRIPT = Path("infra/compose/secrets.sh")
