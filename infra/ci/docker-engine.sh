@@ -45,6 +45,20 @@ install() {
 
 # ---- starting ----
 
+has_unit() { [[ -e /lib/systemd/system/$1 || -e /usr/lib/systemd/system/$1 || -e /etc/systemd/system/$1 ]]; }
+
+# What comes with it does not start with the machine. What was there before, such as somebody's containerd, stays as it is.
+install_engine() {
+    local unit brought=()
+    for unit in docker.socket docker.service containerd.service; do
+        has_unit "$unit" || brought+=("$unit")
+    done
+    install docker.io
+    for unit in "${brought[@]}"; do
+        disable_service "$unit"
+    done
+}
+
 check_machine() {
     [[ ${CI:-} || ${TURNSTILE_CI_COMPOSE:-} == 1 ]] ||
         fail "no engine: none answers. TURNSTILE_CI_COMPOSE=1 installs what is missing and starts one"
@@ -78,6 +92,12 @@ start_engine() {
     done
 }
 
+# All but what is secret: images are no place for that, and are built upon.
+copy_apt_settings() {
+    cp -a "$1" "$2"
+    rm -rf "$2/auth.conf" "$2/auth.conf.d"
+}
+
 # A minimal Debian, which finds its packages where this machine does.
 import_base() {
     local log=$folder/debootstrap.log root=$folder/base mirror
@@ -91,7 +111,7 @@ import_base() {
         fail "no image $BASE_IMAGE: it can neither be pulled nor made by debootstrap"
     }
     rm -rf "$root/etc/apt" "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
-    cp -a /etc/apt "$root/etc/apt"
+    copy_apt_settings /etc/apt "$root/etc/apt"
     tar -C "$root" -c . | docker import - "$BASE_IMAGE" >/dev/null || fail "no engine: it cannot make images here"
     rm -rf "$root"
 }
@@ -105,7 +125,8 @@ try_container() {
 }
 
 start() {
-    mkdir -p "$folder"
+    # For nobody else's eyes: whoever reaches its socket is root.
+    (umask 077 && mkdir -p "$folder")
     if command -v docker >/dev/null && answers; then
         # Its images are somebody's: nothing is put there under a name of Debian's.
         has_base || pull_base || fail "the engine that answers has no $BASE_IMAGE: $(tail -n 1 "$folder/pull.log")"
@@ -115,10 +136,7 @@ start() {
     fi
     check_machine
     export DOCKER_HOST=unix://$folder/docker.sock
-    command -v dockerd >/dev/null || {
-        install docker.io
-        disable_service docker
-    }
+    command -v dockerd >/dev/null || install_engine
     command -v iptables >/dev/null || install iptables
     command -v ip >/dev/null || install iproute2
     note_network
@@ -131,7 +149,12 @@ start() {
 
 # ---- stopping ----
 
-is_running() { [[ -s $folder/dockerd.pid ]] && kill -0 "$(<"$folder/dockerd.pid")" 2>/dev/null; }
+# This engine, and no other process that has been given its number since.
+is_running() {
+    local pid
+    [[ -s $folder/dockerd.pid ]] && pid=$(<"$folder/dockerd.pid") && [[ $pid =~ ^[0-9]+$ ]] &&
+        tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" | grep -xF -- "$folder/dockerd.pid" >/dev/null
+}
 
 remove_containers() {
     local containers
@@ -181,13 +204,16 @@ stop() {
     rm -rf --one-file-system "$folder"
 }
 
-(($# == 2)) || usage
-folder=$(realpath -m "$2")
-readonly folder APT_LOG=$folder/apt.log
 # shellcheck source=infra/local/packages.sh
 source infra/local/packages.sh
-case $1 in
-    start) start ;;
-    stop) stop ;;
-    *) usage ;;
-esac
+# A test that sources this wants the functions.
+if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
+    (($# == 2)) || usage
+    folder=$(realpath -m "$2")
+    readonly folder APT_LOG=$folder/apt.log
+    case $1 in
+        start) start ;;
+        stop) stop ;;
+        *) usage ;;
+    esac
+fi

@@ -36,12 +36,15 @@ forbid_service_starts() {
     as_root chmod 755 "$POLICY"
 }
 
-# Only for what the caller has brought: it must not come up with the machine, next to somebody's own server.
+# Only for what the caller has brought: it must not come up with the machine, next to somebody's own server. A service by its
+# name, or another unit of systemd.
 disable_service() {
+    local unit=$1 name=${1%.service}
+    [[ $unit == *.* ]] || unit+=.service
     if [[ -d /run/systemd/system ]]; then
-        as_root systemctl disable --quiet --now "$1.service" || say "could not disable Debian's $1.service"
+        as_root systemctl disable --quiet --now "$unit" || say "could not disable Debian's $unit"
     fi
-    [[ ! -e /etc/init.d/$1 ]] || as_root update-rc.d "$1" disable >/dev/null 2>&1 ||
-        say "could not disable Debian's /etc/init.d/$1"
-    as_root rm -f "/etc/systemd/system/multi-user.target.wants/$1.service"
+    [[ ! -e /etc/init.d/$name ]] || as_root update-rc.d "$name" disable >/dev/null 2>&1 ||
+        say "could not disable Debian's /etc/init.d/$name"
+    as_root rm -f "/etc/systemd/system/multi-user.target.wants/$unit" "/etc/systemd/system/sockets.target.wants/$unit"
 }

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -83,6 +85,7 @@ STEPS = ["make lint WERROR=1 ()", "make test WERROR=1 ()", "make test SAN=addres
 
 
 def test_the_containers_are_tested_where_an_engine_answers_and_all_tests_are_counted(machine: Machine) -> None:
+    """Nobody has to be asked, by any variable: nothing is installed or started for it."""
     result = machine.ci(ENGINE="complete")
     assert (result.returncode, result.stdout.splitlines()[-1]) == (0, "33 passed, 0 failed, 1 skipped")
     assert machine.made() == [*STEPS, "make test-compose BUS=stan ()"]
@@ -150,6 +153,68 @@ def test_only_root_starts_an_engine_and_only_where_it_is_wanted() -> None:
         assert result.stderr == "docker-engine: no engine: none answers, and only root can start one\n"
         result = machine.start(nobody=True, ENGINE="")
         assert (result.returncode, "TURNSTILE_CI_COMPOSE=1 installs" in result.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("is_its_engine", [True, False])
+def test_only_the_engine_that_it_started_is_stopped(machine: Machine, is_its_engine: bool) -> None:
+    """The number in the pid file may be another process's by now."""
+    machine.engine.mkdir()
+    pid_file = machine.engine / "dockerd.pid"
+    told = [str(pid_file)] if is_its_engine else []
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "--pidfile", *told])
+    try:
+        pid_file.write_text(f"{process.pid}\n")
+        result = machine.run(str(machine.folder / "infra/ci/docker-engine.sh"), "stop", str(machine.engine), ENGINE="")
+        assert (result.returncode, result.stderr, machine.engine.exists()) == (0, "", False)
+        if is_its_engine:
+            assert process.wait(60) == -signal.SIGTERM
+        else:
+            assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("said", ["", "nonsense", "999999999"])
+def test_a_pid_file_that_names_no_process_is_in_nobodys_way(machine: Machine, said: str) -> None:
+    machine.engine.mkdir()
+    (machine.engine / "dockerd.pid").write_text(said)
+    result = machine.run(str(machine.folder / "infra/ci/docker-engine.sh"), "stop", str(machine.engine), ENGINE="")
+    assert (result.returncode, result.stderr, machine.engine.exists()) == (0, "", False)
+
+
+def functions(machine: Machine, script: str) -> str:
+    """What a script prints that has the functions of docker-engine.sh, and does nothing to this machine."""
+    harmless = 'as_root() { echo "root: $*"; }; apt() { echo "apt: $*"; }; forbid_service_starts() { :; };'
+    result = machine.run("bash", "-c", f"source infra/ci/docker-engine.sh; {harmless} {script}")
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_secrets_of_apt_do_not_come_into_images(machine: Machine) -> None:
+    settings = machine.folder / "apt"
+    for name in ("auth.conf", "auth.conf.d/one.conf", "sources.list.d/debian.sources", "apt.conf.d/proxy"):
+        (settings / name).parent.mkdir(parents=True, exist_ok=True)
+        (settings / name).write_text(name)
+    functions(machine, "copy_apt_settings apt copied")
+    copied = machine.folder / "copied"
+    assert {str(path.relative_to(copied)) for path in copied.rglob("*") if path.is_file()} == {
+        "sources.list.d/debian.sources", "apt.conf.d/proxy"}
+
+
+def test_what_comes_with_an_engine_does_not_start_with_the_machine_and_what_was_there_is_left_alone(machine: Machine) -> None:
+    there = 'has_unit() { [ "$1" = containerd.service ]; };'
+    said = functions(machine, f'{there} install_engine')
+    assert "apt: install --no-install-recommends --no-remove docker.io\n" in said
+    for unit, wants in (("docker.socket", "sockets"), ("docker.service", "multi-user")):
+        assert f"/etc/systemd/system/{wants}.target.wants/{unit}" in said
+    assert "containerd" not in said
+    assert "containerd.service" in functions(machine, "has_unit() { false; }; install_engine")
+
+
+def test_the_folder_of_an_engine_is_for_its_owner_alone(machine: Machine) -> None:
+    machine.start(ENGINE="complete")
+    assert machine.engine.stat().st_mode & 0o777 == 0o700
 
 
 def test_the_engine_script_explains_itself(machine: Machine) -> None:
