@@ -9,6 +9,7 @@ import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from docker_command import NUMBER_LABEL, PART_LABEL, PROJECT_LABEL, docker
 from operators import BUS, INGRESS, SERVICES, STORE
@@ -37,9 +38,11 @@ def part_of(service: str, number: int) -> tuple[str, tuple[int, int]] | None:
 class ComposeOperator:
     keeps_logs = True
 
-    def __init__(self, project: str, compose: list[str], environment: dict[str, str]):
-        """`compose`: the command that Compose is called by, with its files, and what its files need in the environment."""
+    def __init__(self, project: str, compose: list[str], environment: dict[str, str], endings: str):
+        """`compose`: the command that Compose is called by, with its files, and what its files need in the environment.
+        `endings`: the file in which containers are noted that ended by themselves (endings.py)."""
         self._project = project
+        self._endings = Path(endings)
         self._compose = compose
         self._environment = environment
         self._frozen: dict[str, list[str]] = {}
@@ -96,12 +99,7 @@ class ComposeOperator:
                 for container in self._containers(part)}
 
     def surprises(self) -> list[str]:
-        names = [container.name for container in self._all()]
-        lines = docker("inspect", "--format", "{{.Name}} {{.RestartCount}} {{.State.OOMKilled}}", *names).splitlines()
-        found = [line.removeprefix("/").split() for line in lines]
-        return [f"{name} was started again by Docker {count} times, since it had ended by itself"
-                + (": it had run out of memory" if is_out_of_memory == "true" else "")
-                for name, count, is_out_of_memory in found if count != "0" or is_out_of_memory == "true"]
+        return self._endings.read_text().splitlines()
 
     def _containers(self, part: str) -> list[Container]:
         return [container for container in self._all() if container.part == part]

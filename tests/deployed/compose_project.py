@@ -3,7 +3,7 @@
 
 A run has a name that nobody else has. Its images have it for a tag, its Compose projects begin with it, and it holds a
 lock on a file of that name as long as it lives. So what is on the engine under the name of a run whose lock is free was
-left behind.
+left behind. Who removes that holds the lock meanwhile: of several who begin at once one does it, and the others go on.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from __future__ import annotations
 import contextlib
 import datetime
 import fcntl
+import os
 import re
 import secrets
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from docker_command import PROJECT_LABEL, docker
 
@@ -40,24 +42,50 @@ def lock_file(run: str) -> Path:
 def claimed(run: str) -> Iterator[None]:
     """Says for as long as it lasts, or the process lives, that the run is alive."""
     path = lock_file(run)
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with contextlib.ExitStack() as closing:
+        while True:
+            file = closing.enter_context(open(path, "a"))
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if is_at(file, path):
+                break
+            # Somebody has found the file before it was locked, and removed it.
         try:
             yield
         finally:
             path.unlink(missing_ok=True)
 
 
-def is_dead(run: str, now: datetime.datetime) -> bool:
+def is_at(file: IO[str], path: Path) -> bool:
+    """Is what is open there still what goes by that name?"""
     try:
-        with open(lock_file(run)) as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
     except FileNotFoundError:
-        created = [datetime.datetime.fromisoformat(text) for text in created_at(run)]
-        return bool(created) and (now - min(created)).total_seconds() > AGE_SECONDS_MAX
-    except OSError:
-        return False  # it is locked, or another user's
+        return False
+
+
+@contextlib.contextmanager
+def taken_if_dead(run: str, now: datetime.datetime) -> Iterator[bool]:
+    """Whether it is; then nobody else finds it so for as long as this lasts. Its lock file goes, unless this is left by an
+    exception."""
+    path = lock_file(run)
+    with contextlib.ExitStack() as closing:
+        try:
+            # One that has no lock file gets none, unless it is dead: to find an unlocked one is to know that it is.
+            mode = "r+" if path.exists() or not is_old(run, now) else "a"
+            file = closing.enter_context(open(path, mode))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            is_ours = False  # it is not there and young, or it is locked, or another user's
+        else:
+            is_ours = is_at(file, path)  # or somebody has just removed it
+        yield is_ours
+        if is_ours:
+            path.unlink()
+
+
+def is_old(run: str, now: datetime.datetime) -> bool:
+    created = [datetime.datetime.fromisoformat(text) for text in created_at(run)]
+    return bool(created) and (now - min(created)).total_seconds() > AGE_SECONDS_MAX
 
 
 def created_at(run: str) -> list[str]:
@@ -72,10 +100,12 @@ def created_at(run: str) -> list[str]:
 def remove_dead_runs() -> list[str]:
     """Of all that is left on this engine; returns their names."""
     now = datetime.datetime.now(datetime.timezone.utc)
-    found = sorted(run for run in runs() if is_dead(run, now))
-    for run in found:
-        remove_run(run)
-        lock_file(run).unlink(missing_ok=True)
+    found = []
+    for run in sorted(runs()):
+        with taken_if_dead(run, now) as is_dead:
+            if is_dead:
+                remove_run(run)
+                found.append(run)
     return found
 
 

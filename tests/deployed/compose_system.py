@@ -24,6 +24,7 @@ from compose_operator import NAMES
 from compose_project import of_project, remove_project
 from deployed import Deployment
 from docker_command import docker
+from endings import Endings
 from harness import ROOT, free_port
 from operators import BUS, SERVICES, STORE
 
@@ -157,6 +158,7 @@ class Project:
         self.memory: dict[str, float] = {}  # the most that each container has been seen with, in MiB
         self._ports = {part: free_port() for part in ("ingress", BUS, "monitor", STORE)}
         self._key = secrets.token_hex(KEY_BYTES)
+        self._endings: Endings | None = None
         override = self._scratch / "override.json"
         override.write_text(json.dumps(self._override()))
         files = (STAND_IN_FILES if are_stand_ins else FILES)[bus]
@@ -191,6 +193,7 @@ class Project:
         run([*self._compose, *arguments], seconds, self._environment)
 
     def start(self) -> None:
+        self._endings = Endings(self.name, self._scratch / "endings")
         with self.timer.step("up"):
             run(["infra/compose/secrets.sh"], SECRETS_SECONDS_MAX, self._environment | {"JWT_KEY": self._key})
             scales = [part for service in SERVICES for part in ("--scale", f"{service}={INSTANCES}")]
@@ -217,7 +220,8 @@ class Project:
             "jwt_key": self._key,
             "features": ["nginx", "freeze", "stays", "balanced"],
             "operator": {"class": "compose_operator.ComposeOperator", "settings": {
-                "project": self.name, "compose": self._compose, "environment": self._settings}},
+                "project": self.name, "compose": self._compose, "environment": self._settings,
+                "endings": str(self._scratch / "endings")}},
         }
 
     def _store_uri(self, service: str) -> str:
@@ -238,7 +242,17 @@ class Project:
         with self.timer.step("tests"), Memory(self.name) as memory:
             status, _ = call(command, TESTS_SECONDS_MAX, environment)
         self.memory = memory.most
-        return read_counts(report, status)
+        return self._with_endings(read_counts(report, status))
+
+    def _with_endings(self, counts: Counts) -> Counts:
+        """A container that ends by itself is a failure, also when no test was there to see it."""
+        ended = self._endings.close() if self._endings is not None else []
+        self._endings = None
+        for line in ended:
+            say(f"{self.bus}: {line}")
+        if ended and counts.failed == 0:
+            counts.failed = 1
+        return counts
 
     def keep_logs(self) -> None:
         """And what Docker knows of each container."""
@@ -253,6 +267,9 @@ class Project:
         say(f"the logs of all containers are in {self.folder}")
 
     def remove(self) -> None:
+        if self._endings is not None:
+            self._endings.close()
+            self._endings = None
         remove_project(self.name)
         shutil.rmtree(self._scratch, ignore_errors=True)
 

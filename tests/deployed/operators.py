@@ -53,4 +53,5 @@ class Operator(Protocol):
         as the services write it in the human format."""
 
     def surprises(self) -> list[str]:
-        """Containers that ended by themselves, one line each, which is never right."""
+        """Containers that ended by themselves since all of it was deployed, whatever has become of them: one line each time,
+        which is never right."""

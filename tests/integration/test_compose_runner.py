@@ -9,11 +9,14 @@ import contextlib
 import datetime
 import fcntl
 import importlib.util
+import itertools
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,19 +31,35 @@ sys.path.append(str(DEPLOYED_TESTS))
 import compose_operator  # noqa: E402
 import compose_project  # noqa: E402
 import compose_system  # noqa: E402
+from endings import Endings  # noqa: E402
 
-# By its path: Compose itself may be a module of this name.
-RUNNER = importlib.util.spec_from_file_location("compose_runner", DEPLOYED_TESTS / "compose.py")
-assert RUNNER is not None and RUNNER.loader is not None
-compose: Any = importlib.util.module_from_spec(RUNNER)
-sys.modules[RUNNER.name] = compose
-RUNNER.loader.exec_module(compose)
+
+def load(name: str) -> Any:
+    """By its path: Compose itself may be a module of this name."""
+    spec = importlib.util.spec_from_file_location(f"{name}_runner", DEPLOYED_TESTS / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+compose, cluster = load("compose"), load("cluster")
 
 # Keeps what there is in $ENGINE, one a line: kind, project or repository, name or tag, when it was made. What it is asked
 # for goes to $ENGINE.calls.
 DOCKER = """#!/usr/bin/python3
 import fcntl, os, re, sys, time
 path, behaviour, told = os.environ["ENGINE"], os.environ.get("BEHAVIOUR", ""), sys.argv[1:]
+if told[0] == "events":
+    # What happens is what is written to $ENGINE.events.
+    parent = os.getppid()
+    with open(path + ".events", "a+") as events:
+        events.seek(0)
+        while os.getppid() == parent and behaviour != "no events":
+            print(events.read(), end="", flush=True)
+            time.sleep(0.02)
+    sys.exit("nobody tells")
 open(path + ".calls", "a").write(" ".join(told) + "\\n")
 lock = open(path + ".lock", "w")
 fcntl.flock(lock, fcntl.LOCK_EX)
@@ -229,19 +248,146 @@ def test_without_an_engine_it_says_so_and_does_nothing(desk: Desk) -> None:
     assert Path(f"{desk.engine}.calls").read_text() == "version\n"
 
 
-def test_a_run_without_a_lock_is_dead_when_it_is_older_than_a_run_gets(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = datetime.datetime(2026, 1, 31, 13, 0, 0, tzinfo=datetime.timezone.utc)
-    run = compose_project.new_run()
+NOW = datetime.datetime(2026, 1, 31, 13, 0, 0, tzinfo=datetime.timezone.utc)
+
+
+@pytest.fixture
+def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The lock file of a run, which is not there yet; the run has no container either."""
     monkeypatch.setattr(compose_project, "lock_file", lambda name: tmp_path / name)
-    for created, is_dead in ((["2026-01-31T11:59:59+00:00"], True), (["2026-01-31T12:30:00+00:00"], False), ([], False)):
+    monkeypatch.setattr(compose_project, "created_at", lambda name: [])
+    return tmp_path / compose_project.new_run()
+
+
+def is_dead(lock: Path) -> bool:
+    with compose_project.taken_if_dead(lock.name, NOW) as answer:
+        return answer
+
+
+def test_a_run_without_a_lock_is_dead_when_it_is_older_than_a_run_gets(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for created, answer in ((["2026-01-31T11:59:59+00:00"], True), (["2026-01-31T12:30:00+00:00"], False), ([], False)):
         monkeypatch.setattr(compose_project, "created_at", lambda name, created=created: created)
-        assert compose_project.is_dead(run, now) == is_dead
-    with open(tmp_path / run, "w") as lock:
-        assert compose_project.is_dead(run, now)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        assert not compose_project.is_dead(run, now)
+        assert (is_dead(lock), lock.exists()) == (answer, False)
+    lock.touch()
+    assert is_dead(lock) and not lock.exists()
+    with open(lock, "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert not is_dead(lock) and lock.exists()
+
+
+def test_what_was_left_behind_is_removed_by_one_of_those_who_find_it(lock: Path) -> None:
+    lock.touch()
+    with compose_project.taken_if_dead(lock.name, NOW) as first:
+        assert first and not is_dead(lock)
+    # What could not be removed is found again.
+    lock.touch()
+    with pytest.raises(RuntimeError), compose_project.taken_if_dead(lock.name, NOW):
+        raise RuntimeError("stuck")
+    assert is_dead(lock)
+
+
+def test_a_run_whose_lock_file_was_taken_for_a_dead_ones_makes_another(lock: Path) -> None:
+    """It was found between being made and being locked."""
+    claiming = threading.Event()
+
+    def claim() -> None:
+        with compose_project.claimed(lock.name):
+            claiming.set()
+            done.wait(60)
+
+    done, thread = threading.Event(), threading.Thread(target=claim)
+    lock.touch()
+    with compose_project.taken_if_dead(lock.name, NOW) as answer:
+        thread.start()
+        wait_until(lambda: str(lock) in waiting_for_locks(), "the run waits for the lock")
+        assert answer
+    assert claiming.wait(60)
+    try:
+        assert lock.exists() and not is_dead(lock)
+    finally:
+        done.set()
+        thread.join()
+    assert not lock.exists()
+
+
+def waiting_for_locks() -> list[str]:
+    """The files that this process waits to lock, as it has them open twice."""
+    links = [os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    return [link for link in links if links.count(link) > 1]
+
+
+def test_all_files_of_tests_that_are_run_on_a_deployed_system_are_there() -> None:
+    """pytest ends with an error if one is not."""
+    for file in {*itertools.chain(*compose_system.TESTS.values()), *cluster.TESTS}:
+        assert (ROOT / file).exists(), file
+
+
+# ---- containers that end by themselves ----
+
+
+CONTAINER = {"com.docker.compose.service": "tickets", "com.docker.compose.container-number": "2", "name": "x_tickets_2"}
+
+
+class Events:
+    """Follows an engine that says what the test wants."""
+
+    def __init__(self, folder: Path):
+        self._engine = folder / "engine"
+        self._log = folder / "engine.events"
+        self._log.touch()
+        self.endings = Endings("x", folder / "endings")
+
+    def happens(self, kind: str, container: str = "a", **attributes: str) -> None:
+        event = {"Action": kind, "time": 1769860800, "Actor": {"ID": container, "Attributes": CONTAINER | attributes}}
+        with open(self._log, "a") as log:
+            log.write(json.dumps(event) + "\n")
+
+    def noted(self, count: int) -> list[str]:
+        wait_until(lambda: self.endings.file.read_text().count("\n") >= count, f"{count} are noted")
+        return self.endings.file.read_text().splitlines()
+
+
+@pytest.fixture
+def events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Events]:
+    Desk(tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    monkeypatch.setenv("ENGINE", str(tmp_path / "engine"))
+    events = Events(tmp_path)
+    try:
+        yield events
+    finally:
+        events.endings.close()
+
+
+def test_a_container_that_ends_by_itself_is_noted_though_it_is_started_or_removed_afterwards(events: Events) -> None:
+    events.happens("die", exitCode="139")
+    events.happens("start")
+    events.happens("kill", signal="9")
+    events.happens("die", exitCode="137")
+    events.happens("start")
+    events.happens("oom")
+    events.happens("die", exitCode="137")
+    assert events.noted(2) == [
+        "tickets-2 ended by itself at 12:00:00 with status 139",
+        "tickets-2 ended by itself at 12:00:00 with status 137: it had run out of memory",
+    ]
+
+
+def test_containers_that_are_told_to_end_are_not_noted(events: Events) -> None:
+    events.happens("kill", "a", signal="15")
+    events.happens("die", "a", exitCode="0")
+    events.happens("kill", "b", signal="19")  # frozen, and let go on
+    events.happens("kill", "b", signal="18")
+    events.happens("die", "b", exitCode="1")
+    assert events.noted(1) == ["tickets-2 ended by itself at 12:00:00 with status 1"]
+    assert events.endings.close() == events.noted(1), "nor is the end of the watch itself"
+
+
+def test_that_nobody_looks_any_more_is_noted(events: Events, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BEHAVIOUR", "no events")
+    blind = Endings("x", tmp_path / "blind")
+    wait_until(lambda: "nobody sees" in blind.file.read_text(), "it says so")
+    assert blind.close()[0] == "docker events said nobody tells"
 
 
 def test_only_its_own_names_are_those_of_runs() -> None:
