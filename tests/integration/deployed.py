@@ -26,6 +26,18 @@ Whoever deploys it (tests/deployed/compose.py, tests/deployed/cluster.py) writes
 - operator: the class, in a module in tests/deployed, that acts on the containers, and the keyword arguments that it is
   made with. What it has to do is said in tests/deployed/operators.py.
 
+Tests have the marker, unless they can hold on a system of their own only, being of one of these kinds:
+
+- they give a service settings or failpoints, or look at what follows from them: holds and timeouts, one worker, limits on
+  signing in and up, which moreover go by an address that no ingress takes from a client;
+- they are about one process: its own port (/healthz, /readyz, /metrics, HTTP that an ingress would mend or refuse), its log,
+  memory and descriptors, signals to it, how it starts, stops, and is called from a command line;
+- they let a broker or a store forget, put other files in its place, bring one of their own, or look at those of SQLite;
+- they say on the bus what an owner's records contradict, or replay and discard whatever is open;
+- they count from nothing: all tickets there are, the numbers of a channel's messages, the clients of the bus;
+- what they ask is answered by stand-ins for services, or by eventctl alone;
+- they kill or restart much, which takes long in containers, and tests/deployed does so with all that people can do.
+
 The stores and the bus are shared by all tests, and not empty. So a test that has the marker makes users of its own
 (Market.user), looks at its own records only, and publishes nothing in the name of a service that this service's records
 contradict, or sets it right at its end. A service has as many instances as were deployed, behind one address: which of
@@ -212,6 +224,7 @@ class DeployedService:
         self.service = service
         self.number = number
         self.name = f"{service}-{number + 1}"
+        self.address, self.port = system.deployment.address, system.deployment.port
 
     def client(self, token: str | None = None) -> Client:
         return self.system.deployment.client(token)
@@ -303,7 +316,9 @@ class DeployedSystem(System):
         return False
 
     def end(self) -> None:
+        problems = self.end_processes() + self.reports()
         try:
+            assert not problems, "\n".join(problems)
             if not self.deployment.is_intact:
                 self.deployment.heal()
             self.wait_quiet()

@@ -332,6 +332,8 @@ def _header_names(headers: dict[str, str]) -> dict[str, str]:
 class Service(Process):
     """One instance of a service."""
 
+    address = "127.0.0.1"
+
     def __init__(self, system: "System", service: str, name: str, env: dict[str, str]):
         self.system = system
         self.service = service
@@ -470,6 +472,16 @@ class System:
 
     def end(self) -> None:
         """Stops everything and checks that nothing went wrong on the way."""
+        problems = self.end_processes()
+        if self.broker.process is not None:
+            self.broker.thaw() if self.broker.running else None
+            self.broker.stop()
+        self.stores.stop()
+        problems += self.reports()
+        assert not problems, "\n".join(problems)
+
+    def end_processes(self) -> list[str]:
+        """Stops all that the test has started; returns what went wrong."""
         services = [p for p in self.processes if p.process is not None]
         problems = []
         for process in services:
@@ -486,16 +498,17 @@ class System:
                 continue
             if status != 0 and not was_killed and not getattr(process, "may_fail", False):
                 problems.append(f"{process.name} ended with status {status}: {process.log()[-3000:]}")
-        if self.broker.process is not None:
-            self.broker.thaw() if self.broker.running else None
-            self.broker.stop()
-        self.stores.stop()
+        return problems
+
+    def reports(self) -> list[str]:
+        """What sanitizers have found."""
+        problems = []
         for log in sorted(self.folder.glob("*.log")):
             text = log.read_text(errors="replace")
             if SANITIZER_REPORT.search(text):
                 start = SANITIZER_REPORT.search(text).start()  # type: ignore[union-attr]
                 problems.append(f"{log.name}: {text[max(0, start - 200):start + 6000]}")
-        assert not problems, "\n".join(problems)
+        return problems
 
 
 def quote(text: str) -> str:

@@ -16,7 +16,8 @@ from typing import Any, Iterator
 
 import pytest
 
-from harness import BUILD, PATIENCE, Client, Process, Service, System, wait_until
+from harness import BUILD, DEPLOYMENT, INGRESS_HOST, PATIENCE, Client, Process, Service, System, wait_until
+from market import new_id
 from wire import Wire, WireAnswer, at_once, check_errors, exchange, token_of
 
 TICKETS = "/api/tickets"
@@ -27,9 +28,9 @@ GROWTH_MAX = 64 << 20  # bytes; what a service may keep of a storm
 SANITIZED = any(word in BUILD.name for word in ("address", "thread"))
 
 
-def headers(*lines: str, method: str = "POST", path: str = TICKETS) -> bytes:
+def headers(*lines: str, method: str = "POST", path: str = TICKETS, user: str = USER) -> bytes:
     """The head of a request by a user who is signed in."""
-    common = (f"{method} {path} HTTP/1.1", "Host: localhost", f"Authorization: Bearer {token_of(USER)}")
+    common = (f"{method} {path} HTTP/1.1", f"Host: {INGRESS_HOST}", f"Authorization: Bearer {token_of(user)}")
     return "\r\n".join((*common, *lines, "", "")).encode()
 
 
@@ -66,7 +67,8 @@ def check_unharmed(service: Service) -> None:
 @pytest.fixture
 def tickets(system: System) -> Iterator[Service]:
     """An instance of tickets, which must be unharmed at the end of the test."""
-    service = system.service("tickets", REQUEST_TIMEOUT_MS="60000")
+    settings = {} if DEPLOYMENT else {"REQUEST_TIMEOUT_MS": "60000"}
+    service = system.service("tickets", **settings)
     yield service
     check_unharmed(service)
 
@@ -100,6 +102,7 @@ def test_every_answer_has_a_type_and_the_request_id(tickets: Service) -> None:
     tickets.wait_log(r"\[My-Id_1\.2\] GET /nowhere 404 ")
 
 
+@pytest.mark.deployed
 def test_other_origins_are_not_invited(tickets: Service) -> None:
     client = tickets.client()
     origin = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
@@ -165,6 +168,7 @@ def test_targets_that_are_malformed_are_refused(tickets: Service) -> None:
 # ---- bodies ----
 
 
+@pytest.mark.deployed
 def test_bodies_must_be_json_by_their_type(tickets: Service) -> None:
     client = tickets.client(token_of(USER))
     body = json.dumps({"title": "t", "price": 1}).encode()
@@ -175,11 +179,12 @@ def test_bodies_must_be_json_by_their_type(tickets: Service) -> None:
     for right in ("application/json", "Application/JSON", "application/json;charset=utf-8", 'application/json ; charset="UTF-8"'):
         assert client.request("POST", TICKETS, body, {"Content-Type": right}).status == 201
     without = headers(f"Content-Length: {len(body)}") + body
-    check_wire_errors(exchange(tickets.port, without, 1)[0], 415)
+    check_wire_errors(exchange(tickets.port, without, 1, tickets.address)[0], 415)
     # Who asks is looked at first.
     check_errors(tickets.client().request("POST", TICKETS, body, {"Content-Type": "text/plain"}), 401)
 
 
+@pytest.mark.deployed
 @pytest.mark.parametrize(
     "body",
     [
@@ -195,12 +200,13 @@ def test_bodies_must_be_json_by_their_type(tickets: Service) -> None:
     ids=lambda body: repr(body)[2:30],
 )  # fmt: skip
 def test_bodies_that_are_no_json_object_are_one_error(tickets: Service, body: bytes) -> None:
-    client = tickets.client(token_of(USER))
+    client = tickets.client(token_of(new_id()))
     check_errors(client.post(TICKETS, body), 400)
     check_errors(client.put(f"{TICKETS}/{'f' * 24}", body), 400)
-    assert client.get(TICKETS).json == []
+    assert client.get(f"{TICKETS}/mine").json == []
 
 
+@pytest.mark.deployed
 def test_what_is_ignored_may_be_nested_but_not_endlessly(tickets: Service) -> None:
     client = tickets.client(token_of(USER))
     for depth, status in ((15, 201), (16, 400)):
@@ -317,11 +323,13 @@ def test_what_is_no_request_is_refused_or_hung_up_on(tickets: Service, request_b
     assert answer == b"" or re.match(rb"HTTP/1\.[01] (4\d\d|50[15]) ", answer), answer[:200]
 
 
+@pytest.mark.deployed
 def test_requests_in_one_packet_are_answered_in_their_order(tickets: Service) -> None:
-    body = json.dumps({"title": "t", "price": 1}).encode()
-    create = headers("Content-Type: application/json", f"Content-Length: {len(body)}") + body
-    look = headers(method="GET", path=f"{TICKETS}/mine")
-    answers = exchange(tickets.port, create + look + headers(method="GET", path="/nowhere") + create + look, 5)
+    body, user = json.dumps({"title": "t", "price": 1}).encode(), new_id()
+    create = headers("Content-Type: application/json", f"Content-Length: {len(body)}", user=user) + body
+    look = headers(method="GET", path=f"{TICKETS}/mine", user=user)
+    packet = create + look + headers(method="GET", path="/nowhere") + create + look
+    answers = exchange(tickets.port, packet, 5, tickets.address)
     assert [answer.status for answer in answers] == [201, 200, 404, 201, 200]
     assert [len(answers[i].json) for i in (1, 4)] == [1, 2]
 

@@ -80,7 +80,8 @@ def test_its_own_errors_are_in_the_errors_format(home: Front, status: int, sent:
     assert_error(answer_to(home, sent), status)
 
 
-def test_a_method_that_it_refuses_itself_is_answered_with_those_that_may_do(home: House) -> None:
+@pytest.mark.deployed("nginx")
+def test_a_method_that_it_refuses_itself_is_answered_with_those_that_may_do(home: Front) -> None:
     def allow(line: str) -> list[bytes]:
         return re.findall(rb"^Allow: (.*?)\r?$", home.exchange(request(line)), re.MULTILINE)
 
