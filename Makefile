@@ -25,9 +25,9 @@ service_orders_SOURCES := listeners.c main.c order.c routes.c
 TOOLS := eventctl
 tool_eventctl_SOURCES := asyncapi.c channel.c command.c connection.c dead.c dead_discard.c dead_letters.c dead_list.c dead_print.c dead_replay.c dead_selection.c indent.c input.c listen.c listen_options.c main.c options.c output.c publish.c schema.c signals.c subject.c
 
-# Each is a program of its own: tests/unit/<name>.c, tests/contract/<name>.c. What one needs besides the library, it
-# names: <name>_WITH := services/orders/order.c
-UNIT_TESTS := bus_finding bus_json bus_link base_buffer base_clock base_config base_encoding base_failpoint base_hashmap base_id base_log base_metrics base_queue base_text auth_cache auth_cookie auth_limiter auth_password auth_token auth_user schema_fields schema_fuzz schema_money schema_parse schema_print schema_table order_rules ticket_rules http_conditional http_cookies http_proxies http_router http_url events_verdict events_message events_metrics events_dead_letter events_backlog events_history events_republish events_relay events_asking events_shard events_listener events_gaps events_property eventctl_indent eventctl_options events_signals paging service_resource
+# Each is a program of its own: tests/unit/<name>.c, tests/contract/<name>.c. What one needs besides the library and
+# what all have, it names: <name>_WITH := services/orders/order.c
+UNIT_TESTS := bus_finding bus_json bus_link base_buffer base_clock base_config base_encoding base_failpoint base_hashmap base_id base_log base_metrics base_queue base_text auth_cache auth_cookie auth_limiter auth_password auth_token auth_user schema_fields schema_fuzz schema_money schema_parse schema_print schema_table order_rules ticket_rules http_conditional http_cookies http_proxies http_router http_url events_verdict events_message events_metrics events_dead_letter events_backlog events_history events_republish events_relay events_asking events_shard events_listener events_gaps events_property eventctl_indent eventctl_options events_signals last_words paging service_resource
 bus_finding_WITH := tests/unit/bus_fake.c
 bus_link_WITH := tests/unit/bus_fake.c
 order_rules_WITH := services/orders/order.c
@@ -302,7 +302,7 @@ $(foreach name,$(SERVICES),$(eval $(call program,$(name),services/$(name),servic
 $(foreach name,$(TOOLS),$(eval $(call program,$(name),tools/$(name),tool_$(name))))
 
 define test_program
-$(BUILD)/tests/$(1): $(patsubst %.c,$(BUILD)/%.o,tests/$(1).c $($(notdir $(1))_WITH)) $(COMMON_LIBRARY) $(LINK_STAMP)
+$(BUILD)/tests/$(1): $(patsubst %.c,$(BUILD)/%.o,tests/$(1).c tests/last_words.c $($(notdir $(1))_WITH)) $(COMMON_LIBRARY) $(LINK_STAMP)
 	$$(call link,-lcmocka)
 endef
 $(foreach name,$(UNIT_TESTS),$(eval $(call test_program,unit/$(name))))

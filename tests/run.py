@@ -17,6 +17,7 @@ import ctypes
 import difflib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,6 +45,9 @@ CHAOS_LIMITS = ("--frozen-max", "6", "--away-max", "4")
 CHAOS_RATE, CHAOS_RATE_SANITIZED = 40, 25
 PROGRAM_FOLDERS = ("unit", "contract")
 ADDR_NO_RANDOMIZE = 0x0040000
+# Of a backtrace that tests/last_words.c has left: a program, and a place in it.
+FRAME = re.compile(r"^(\S+)\(\+(0x[0-9a-f]+)\)\[0x[0-9a-f]+\]$", re.MULTILINE)
+ADDR2LINE_SECONDS_MAX = 20
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -158,6 +162,20 @@ class Program:
         return f"{self.path.parent.name}/{self.path.name}{engines}"
 
 
+def name_frames(output: str, path: Path) -> str:
+    """The output, with the function and the line behind each frame of a backtrace that is in this program."""
+
+    def name(match: re.Match[str]) -> str:
+        if Path(match[1]).resolve() != path.resolve():
+            return match[0]
+        # A frame is where the function goes on: the call is before that.
+        command = ["addr2line", "-f", "-p", "-e", match[1], hex(int(match[2], 16) - 1)]
+        _, place = run_bounded(command, ADDR2LINE_SECONDS_MAX, subprocess.PIPE)
+        return f"{match[0]} {place.strip().replace(f'{ROOT}/', '')}"
+
+    return FRAME.sub(name, output) if shutil.which("addr2line") else output
+
+
 def run_program(program: Program, verbose: bool, beside: Beside) -> Counts:
     name = program.name
     start = time.monotonic()
@@ -165,6 +183,7 @@ def run_program(program: Program, verbose: bool, beside: Beside) -> Counts:
                                  beside)
     counts = count_cmocka(output, 1 if status is None else status)
     if verbose or counts.failed:
+        output = name_frames(output, program.path)
         print(output, end="" if output.endswith("\n") else "\n")
     print(f"  TEST   {name:<36} {counts}, {time.monotonic() - start:.1f} s", flush=True)
     if counts.failed:
