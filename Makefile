@@ -40,7 +40,7 @@ auth_limiter_WITH := services/auth/limiter.c
 auth_user_WITH := services/auth/user.c
 eventctl_indent_WITH := tools/eventctl/indent.c
 eventctl_options_WITH := tools/eventctl/connection.c tools/eventctl/listen_options.c tools/eventctl/options.c tools/eventctl/signals.c
-CONTRACT_TESTS := bus bus_cluster bus_jetstream bus_outage bus_position bus_stan store store_facts store_list store_mongo store_owner store_processes store_removal store_sqlite http_limits http_server http_stop events events_owner
+CONTRACT_TESTS := bus bus_closing bus_cluster bus_jetstream bus_outage bus_position bus_stan store store_facts store_list store_mongo store_owner store_processes store_removal store_sqlite http_limits http_server http_stop events events_owner
 events_WITH := tests/contract/events_fixture.c tests/contract/bus_server.c
 events_owner_WITH := $(events_WITH)
 http_limits_WITH := tests/contract/http_fixture.c
@@ -58,6 +58,7 @@ bus_WITH := tests/contract/bus_fixture.c tests/contract/bus_server.c
 bus_outage_WITH := $(bus_WITH)
 bus_position_WITH := $(bus_WITH)
 bus_stan_WITH := $(bus_WITH)
+bus_closing_WITH := $(bus_WITH)
 bus_cluster_WITH := $(bus_WITH)
 bus_jetstream_WITH := $(bus_WITH) tests/contract/jetstream_fixture.c
 

@@ -29,6 +29,7 @@ static void on_closed(natsConnection *nats, void *handle)
         bus_link_lost(link, "%s", stale ? "the server does not answer any more" : "the server has closed it");
         bus_link_release(&link);
     }
+    jetstream_request_broken(handle);
 }
 
 /* Without this handler libnats prints to stderr. */
@@ -87,7 +88,8 @@ static bool open_connection(struct jetstream_connection *connection, struct erro
 static bool begin(struct jetstream_connection *connection, struct error *error)
 {
     const struct bus_host *host = connection->target->host;
-    if (jetstream_prepare_stream(connection, error) && jetstream_forget_ahead(connection, error)) {
+    if (jetstream_request_begin(connection, error) && jetstream_prepare_stream(connection, error) &&
+        jetstream_forget_ahead(connection, error)) {
         return jetstream_publish_begin(connection, error);
     }
     if (error->code == ERROR_NOT_FOUND) {
@@ -107,7 +109,7 @@ bool jetstream_connect(struct bus_link *link, const struct bus_target *target, v
     connection->link = bus_link_retain(link);
     connection->target = target;
     connection->stream = target->path[0] != '\0' ? target->path : STREAM_DEFAULT;
-    connection->handle = bus_handle_new(link, NULL);
+    connection->handle = bus_handle_new(link, &connection->asking);
     if (!open_connection(connection, error) || !begin(connection, error)) {
         jetstream_disconnect(connection);
         return false;
@@ -119,7 +121,7 @@ bool jetstream_connect(struct bus_link *link, const struct bus_target *target, v
 void jetstream_disconnect(void *pointer)
 {
     struct jetstream_connection *connection = pointer;
-    bus_handle_free(connection->handle);
+    jetstream_request_end(connection);
     /* The order matters: close, free the subscriptions, free the connection. Closing keeps the consumers. */
     if (connection->nats) {
         (void)natsConnection_FlushTimeout(connection->nats, FLUSH_MS);
@@ -132,6 +134,7 @@ void jetstream_disconnect(void *pointer)
         natsSubscription_Destroy(connection->listeners[i].subscription);
     }
     natsSubscription_Destroy(connection->confirmations);
+    natsSubscription_Destroy(connection->asking.subscription);
     natsConnection_Destroy(connection->nats);
     jetstream_publish_end(connection);
     xfree(connection->stream_text);

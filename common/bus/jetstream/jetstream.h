@@ -7,7 +7,7 @@
  * acknowledgements are messages, and what libnats puts around them would be in the way: its subscriptions delete
  * consumers that others still use, its acknowledgements need a subscription that lives, its publishing blocks at a
  * limit of its own, and its structures drop the settings that are newer than they are when a configuration is sent
- * back. */
+ * back. Nor are its requests used; request.c says why. */
 #ifndef TURNSTILE_BUS_JETSTREAM_JETSTREAM_H
 #define TURNSTILE_BUS_JETSTREAM_JETSTREAM_H
 
@@ -21,6 +21,7 @@ enum {
     JETSTREAM_REQUEST_MS = 3000, /* for an answer that has to be there before things can go on */
     JETSTREAM_LOOK_MS = 500,     /* for one that may as well be asked for again later */
     JETSTREAM_NAME_MAX = 256,    /* bytes of a consumer's name, with the NUL */
+    JETSTREAM_INBOX_MAX = 64,    /* bytes of an inbox, with the NUL; libnats' are half as long */
 };
 
 /* The server's own numbers of what went wrong. */
@@ -33,13 +34,25 @@ enum {
 
 struct jetstream_outgoing;
 
+/* The one request that waits for its answer; see request.c. */
+struct jetstream_asking {
+    char inbox[JETSTREAM_INBOX_MAX];
+    natsSubscription *subscription;
+    uint64_t last_number; /* the link's thread's */
+    /* Under the mutex of request.c. */
+    uint64_t awaited; /* the number of the request, 0: none */
+    natsMsg *answer;
+    bool is_broken; /* there will be none: the connection is closed */
+};
+
 /* One connection; used by the link's thread only, but for `link`. */
 struct jetstream_connection {
     struct bus_link *link; /* a reference */
     const struct bus_target *target;
     const char *stream;
-    void *handle; /* for the connection's own callbacks */
+    void *handle; /* for the connection's own callbacks, and what asks */
     natsConnection *nats;
+    struct jetstream_asking asking;
 
     char *stream_text;    /* what the server said of the stream; NULL: there is none, as far as is known */
     struct json subjects; /* those of the stream, in stream_text */
@@ -72,6 +85,13 @@ const char *jetstream_last_error(natsStatus status);
 /* Puts into words why `status` came back from `what`, which is "cannot publish" or the like; false. ERROR_UNAVAILABLE
  * if the connection is no good any more, ERROR_NOT_FOUND if nobody is there to be asked, else ERROR_CONFLICT. */
 bool jetstream_fail(struct error *error, natsStatus status, const char *what);
+/* Makes up a subject that nobody else has. */
+bool jetstream_new_inbox(char ret_inbox[static JETSTREAM_INBOX_MAX], struct error *error) MUST_CHECK;
+/* Before the first request, on a connection that is open; and before it is closed: ends its handle. */
+bool jetstream_request_begin(struct jetstream_connection *connection, struct error *error) MUST_CHECK;
+void jetstream_request_end(struct jetstream_connection *connection);
+/* For the connection's callback: nothing will be answered any more. */
+void jetstream_request_broken(const void *handle);
 /* Asks JetStream, "STREAM.INFO.turnstile" or the like. Caller frees *ret_text with xfree; *ret_answer is a piece of it.
  * False: no answer, or a refusal, whose number is in *ret_code (else 0), which may be NULL. Errors as above. */
 bool jetstream_request(struct jetstream_connection *connection, int64_t timeout_ms, const char *what, const char *body,

@@ -20,8 +20,7 @@ enum {
     BUCKETS = 4096,       /* a bus has at most 8192 publications in flight */
     CONFIRM_MS = 5000,    /* after which a publication counts as not stored */
     LOOK_AGAIN_MS = 2000, /* between two looks at a stream that did not take something */
-    INBOX_MAX = 64,       /* bytes, with the NUL; libnats' are half as long */
-    SUBJECT_MAX = INBOX_MAX + 24,
+    SUBJECT_MAX = JETSTREAM_INBOX_MAX + 24,
     REASON_MAX = 160,
 };
 
@@ -39,7 +38,7 @@ struct jetstream_outgoing {
     atomic_uint references;
     atomic_bool is_doubted; /* something was not stored: the stream may have changed */
     uint64_t sequence;      /* the highest that was answered; used by on_answer only */
-    char inbox[INBOX_MAX];
+    char inbox[JETSTREAM_INBOX_MAX];
     struct waiting *first, *last; /* under the table's mutex */
 };
 
@@ -196,21 +195,18 @@ static void on_answer(natsConnection *nats UNUSED, natsSubscription *subscriptio
 
 bool jetstream_publish_begin(struct jetstream_connection *connection, struct error *error)
 {
-    char subject[SUBJECT_MAX];
-    natsInbox *inbox = NULL;
-    natsStatus status = natsInbox_Create(&inbox);
-    if (status != NATS_OK || strlen(inbox) >= INBOX_MAX) {
-        natsInbox_Destroy(inbox);
-        return jetstream_fail(error, status, "no inbox can be made");
+    char subject[SUBJECT_MAX], inbox[JETSTREAM_INBOX_MAX];
+    if (!jetstream_new_inbox(inbox, error)) {
+        return false;
     }
     struct jetstream_outgoing *outgoing = xcalloc(1, sizeof(*outgoing));
     atomic_init(&outgoing->references, 1);
     atomic_init(&outgoing->is_doubted, false);
     text_copy_cut(outgoing->inbox, sizeof(outgoing->inbox), inbox);
-    natsInbox_Destroy(inbox);
     connection->outgoing = outgoing;
     snprintf(subject, sizeof(subject), "%s.*", outgoing->inbox);
-    status = natsConnection_Subscribe(&connection->confirmations, connection->nats, subject, on_answer, NULL);
+    natsStatus status =
+        natsConnection_Subscribe(&connection->confirmations, connection->nats, subject, on_answer, NULL);
     return status == NATS_OK || jetstream_fail(error, status, "confirmations cannot be subscribed to");
 }
 
