@@ -33,7 +33,8 @@ enum {
 
 struct mongo_server {
     char directory[64];
-    char file[80]; /* "": in memory */
+    char file[80];
+    enum mongo_server_store store;
     unsigned port;
     pid_t process; /* 0: none */
 };
@@ -61,9 +62,8 @@ struct mongo_server *mongo_server_new(enum mongo_server_store store)
     struct mongo_server *server = xcalloc(1, sizeof(*server));
     assert_true(text_copy(server->directory, sizeof(server->directory), "/tmp/turnstile-mongo-XXXXXX"));
     assert_non_null(mkdtemp(server->directory));
-    if (store == MONGO_SERVER_FILE) {
-        snprintf(server->file, sizeof(server->file), "%s/data.mv", server->directory);
-    }
+    snprintf(server->file, sizeof(server->file), "%s/data.mv", server->directory);
+    server->store = store;
     server->port = free_port();
     return server;
 }
@@ -104,8 +104,8 @@ static void NORETURN run_server(const struct mongo_server *server, pid_t parent)
     sigprocmask(SIG_SETMASK, &none, NULL);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() == parent) {
-        execl("tests/servers/mongo/mongo-test-server", "mongo-test-server", "127.0.0.1", port,
-              server->file[0] == '\0' ? NULL : server->file, (char *)NULL);
+        execl("tests/servers/mongo/mongo-test-server", "mongo-test-server", "127.0.0.1", port, server->file,
+              server->store == MONGO_SERVER_MEMORY ? "memory" : NULL, (char *)NULL);
     }
     _exit(127);
 }
