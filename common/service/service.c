@@ -82,9 +82,19 @@ static bool start_store(struct service *service, struct error *error)
     return store_open(&config, &service->store, error);
 }
 
+static void tell_of_wait(const struct error *problem)
+{
+    if (problem->code == ERROR_FORBIDDEN) {
+        log_error("the store refuses this service, trying again until it does not: %s", problem->message);
+    } else {
+        log_warning("the store is away, trying again until it answers: %s", problem->message);
+    }
+}
+
 /* A part of the start that needs the store. A server that is away is waited for, as it is when it goes away later:
- * false without an error if a signal came first. What is wrong with a file, with the URI or with the format does not
- * pass by itself. */
+ * false without an error if a signal came first. So is one that refuses the user or the password, which are changed
+ * here and there one after the other. What is wrong with a file, with the URI or with the format does not pass by
+ * itself. */
 static bool start_with_store(struct service *service, struct signals *signals,
                              bool (*start_part)(struct service *service, struct error *error), struct error *error)
 {
@@ -95,11 +105,12 @@ static bool start_with_store(struct service *service, struct signals *signals,
         if (start_part(service, &problem)) {
             return true;
         }
-        if (problem.code != ERROR_UNAVAILABLE || !store_is_remote(service->settings.store_uri)) {
+        bool may_pass = problem.code == ERROR_UNAVAILABLE || problem.code == ERROR_FORBIDDEN;
+        if (!may_pass || !store_is_remote(service->settings.store_uri)) {
             return error_set(error, problem.code, "%s", problem.message);
         }
         if (!text_equal(told.message, problem.message)) {
-            log_warning("the store is away, trying again until it answers: %s", problem.message);
+            tell_of_wait(&problem);
             told = problem;
         }
         if (signals_wait_for(signals, pause_ms)) {

@@ -19,7 +19,11 @@
 #include "common/base/failpoint.h"
 #include "common/base/memory.h"
 #include "common/base/text.h"
+#include "common/store/mongo/mongo.h"
 #include "tests/contract/mongo_server.h"
+
+/* For tests that are not about time, on a busy machine. */
+#define PATIENT "serverSelectionTimeoutMS=20000&connectTimeoutMS=20000&socketTimeoutMS=20000"
 
 enum {
     ANSWER_MS = 3000, /* that a store which is away may take to say so */
@@ -208,6 +212,42 @@ static void opening_a_store_that_is_away_says_where_and_why(void **state UNUSED)
     assert_null(strstr(error.message, "somebody"));
     assert_true(store_is_remote(uri));
     assert_false(store_is_remote("sqlite:x"));
+}
+
+/* The user, the password or the rights are wrong: no time mends that, and it is not told as if it did. */
+static void a_server_that_refuses_the_user_says_so(void **state UNUSED)
+{
+    CLEANUP(free_pointer)
+    char *uri = xasprintf("mongodb://somebody:password@127.0.0.1:%u/refused?" PATIENT, mongo_server_port(server));
+    struct store_config config = {.uri = uri, .collections = fixture_collections, .readers = 1};
+    struct store *store = NULL;
+    struct error error = ERROR_INIT;
+    assert_false(store_open(&config, &store, &error));
+    assert_int_equal(error.code, ERROR_FORBIDDEN);
+    assert_non_null(strstr(error.message, "/refused: the user or the password is refused"));
+    assert_null(strstr(error.message, "somebody"));
+}
+
+static void what_a_user_may_not_do_is_told_without_the_command(void **state UNUSED)
+{
+    char name[] = "mongodb://host/tickets";
+    struct mongo_store store = {.name = name};
+    struct error error = ERROR_INIT;
+    bson_error_t failure;
+    bson_set_error(&failure, MONGOC_ERROR_SERVER, MONGO_CODE_UNAUTHORIZED,
+                   "not authorized on tickets to execute command { find: \"store_meta\", lsid: { id: 1 } }");
+    assert_true(mongo_is_denied(&failure));
+    assert_int_equal(mongo_failure_of(&failure), MONGO_REFUSED);
+    assert_false(mongo_fail(&store, &failure, &error));
+    assert_int_equal(error.code, ERROR_UNAVAILABLE);
+    assert_string_equal(error.message,
+                        "mongodb://host/tickets: the URI names no user who may read and write this database");
+    /* A connection that breaks off meanwhile says nothing about the user. */
+    bson_set_error(&failure, MONGOC_ERROR_CLIENT, MONGOC_ERROR_CLIENT_AUTHENTICATE,
+                   "Failed to send \"saslStart\" command with database \"tickets\": socket error or timeout");
+    assert_false(mongo_is_denied(&failure));
+    assert_false(mongo_fail(&store, &failure, &error));
+    assert_non_null(strstr(error.message, "socket error"));
 }
 
 /* ---- killed in the middle of it ---- */
@@ -645,6 +685,8 @@ int main(void)
         cmocka_unit_test(a_store_that_is_frozen_says_so_and_heals),
         cmocka_unit_test(no_thread_waits_for_another_ones_client),
         cmocka_unit_test(opening_a_store_that_is_away_says_where_and_why),
+        cmocka_unit_test(a_server_that_refuses_the_user_says_so),
+        cmocka_unit_test(what_a_user_may_not_do_is_told_without_the_command),
         cmocka_unit_test(what_was_answered_outlives_a_kill_of_the_server),
         cmocka_unit_test(a_write_whose_answer_is_lost_is_done_once),
         cmocka_unit_test(what_a_majority_has_late_is_no_conflict),

@@ -51,6 +51,20 @@ def test_a_store_that_is_away_at_the_start_is_waited_for(system: System, mongo: 
     assert len(patient.wait_log("the store is away.*refused")) == 1
 
 
+def test_a_store_that_refuses_the_user_is_told_from_one_that_is_away(system: System, mongo: MongoServer) -> None:
+    uri = mongo.uri("tickets").replace("//", "//somebody:secret-word@")
+    tickets = system.service("tickets", start=False, STORE_URI=uri)
+    tickets.start(wait=False)
+    refused = "ERROR.*the store refuses this service, trying again.*/tickets: the user or the password is refused$"
+    tickets.wait_log(refused)
+    mongo.kill()
+    tickets.wait_log("the store is away, trying again until it answers: mongodb://127.0.0.1")
+    mongo.start()
+    tickets.wait_log(refused, count=2)
+    assert tickets.stop() == 0
+    assert "secret-word" not in tickets.log()
+
+
 class Trap:
     """Stands before a server, and passes everything on until somebody sends `word`; from then on, all is silent."""
 

@@ -31,6 +31,28 @@ static bool check_server(struct mongo_store *store, mongoc_client_t *client, str
                      store->name);
 }
 
+/* A first question, since the library authenticates with nothing else. */
+static bool check_access(struct mongo_store *store, mongoc_client_t *client, struct error *error)
+{
+    mongoc_collection_t *meta = mongo_collection(store, client, MONGO_META_COLLECTION);
+    bson_t *filter = BCON_NEW("_id", BCON_UTF8("format"));
+    mongoc_cursor_t *cursor = mongoc_collection_find_with_opts(meta, filter, NULL, NULL);
+    const bson_t *unused = NULL;
+    bson_error_t failure;
+    bool failed = !mongoc_cursor_next(cursor, &unused) && mongoc_cursor_error(cursor, &failure);
+    mongoc_cursor_destroy(cursor);
+    bson_destroy(filter);
+    mongoc_collection_destroy(meta);
+    if (!failed) {
+        return true;
+    }
+    mongo_fail(store, &failure, error);
+    if (error && mongo_is_denied(&failure)) {
+        error->code = ERROR_FORBIDDEN;
+    }
+    return false;
+}
+
 /* With a client of its own, which may wait longer for answers: indexes may have to be built. */
 static bool prepare(struct mongo_store *store, const struct store_setup *setup, const mongoc_uri_t *uri, bool patient,
                     struct error *error)
@@ -46,7 +68,8 @@ static bool prepare(struct mongo_store *store, const struct store_setup *setup, 
         return error_set(error, ERROR_INVALID, "%s: %s", store->name, failure.message);
     }
     mongoc_client_set_error_api(client, MONGOC_ERROR_API_VERSION_2);
-    bool done = check_server(store, client, error) && migrate_store(store, client, setup, error);
+    bool done = check_server(store, client, error) && check_access(store, client, error) &&
+                migrate_store(store, client, setup, error);
     mongoc_client_destroy(client);
     return done;
 }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Clients of the pool, and what the library's failures mean. */
+#include <string.h>
+
 #include "common/base/text.h"
 #include "common/store/mongo/mongo.h"
 
@@ -54,8 +56,34 @@ enum mongo_failure mongo_failure_of(const bson_error_t *failure)
     return MONGO_REFUSED;
 }
 
+/* To the library, a connection that breaks off while it authenticates is a failed authentication too: the server's own
+ * words tell them apart. */
+static bool is_unauthenticated(const bson_error_t *failure)
+{
+    return failure->domain == MONGOC_ERROR_CLIENT && failure->code == MONGOC_ERROR_CLIENT_AUTHENTICATE &&
+           strstr(failure->message, "uthentication failed");
+}
+
+static bool is_unauthorized(const bson_error_t *failure)
+{
+    return failure->domain == MONGOC_ERROR_SERVER && failure->code == MONGO_CODE_UNAUTHORIZED;
+}
+
+bool mongo_is_denied(const bson_error_t *failure)
+{
+    return is_unauthenticated(failure) || is_unauthorized(failure);
+}
+
 bool mongo_fail(const struct mongo_store *store, const bson_error_t *failure, struct error *error)
 {
+    if (is_unauthenticated(failure)) {
+        return error_set(error, ERROR_UNAVAILABLE, "%s: the user or the password is refused", store->name);
+    }
+    if (is_unauthorized(failure)) {
+        /* In its own words is the whole command, with a session that is another one each time. */
+        return error_set(error, ERROR_UNAVAILABLE, "%s: the URI names no user who may read and write this database",
+                         store->name);
+    }
     return error_set(error, ERROR_UNAVAILABLE, "%s: %s", store->name, failure->message);
 }
 

@@ -19,7 +19,8 @@
 enum {
     MONGO_STORE_FORMAT = 1, /* of the documents; a store with a higher one is refused */
     MONGO_PATH_MAX = SCHEMA_PATH_MAX + 8,
-    MONGO_OWNER_MAX = 64, /* bytes of a service's name, with the NUL */
+    MONGO_OWNER_MAX = 64,         /* bytes of a service's name, with the NUL */
+    MONGO_CODE_UNAUTHORIZED = 13, /* the user, or who gives no user, may not do it */
     MONGO_CODE_DUPLICATE_KEY = 11000,
     /* A store that is away or frozen is told within 3 s: these are what adds up. The URI may say otherwise, but for
      * the last two. */
@@ -84,7 +85,9 @@ enum mongo_failure {
 };
 
 enum mongo_failure mongo_failure_of(const bson_error_t *failure);
-/* ERROR_UNAVAILABLE with the library's words; returns false. */
+/* That the server refuses the user, the password, or what this user asks for: more than time has to pass. */
+bool mongo_is_denied(const bson_error_t *failure);
+/* ERROR_UNAVAILABLE with the library's words, or that the server refuses the user; returns false. */
 bool mongo_fail(const struct mongo_store *store, const bson_error_t *failure, struct error *error);
 /* Sets `failure` from an answer that says that a majority does not have the write (yet). */
 bool mongo_is_unconfirmed(const bson_t *reply, bson_error_t *failure);

@@ -4,6 +4,7 @@
 import de.bwaldvogel.mongo.MongoServer;
 import de.bwaldvogel.mongo.backend.h2.H2Backend;
 import de.bwaldvogel.mongo.bson.Document;
+import de.bwaldvogel.mongo.exception.MongoServerError;
 import de.bwaldvogel.mongo.wire.message.MongoMessage;
 import java.net.InetSocketAddress;
 import java.util.Set;
@@ -20,6 +21,8 @@ public final class MongoTestServer {
     private static final int FILL_RATE = 50;
     private static final int COMPACT_BYTES = 4 << 20;
 
+    private static final int AUTHENTICATION_FAILED = 18;
+
     /** Answers a write when it is in the file; writes that come together share a commit. */
     private static final class DurableBackend extends H2Backend {
         // A commit takes whatever the maps hold: no command may be between a document and its index meanwhile.
@@ -32,6 +35,10 @@ public final class MongoTestServer {
 
         @Override
         public Document handleMessage(MongoMessage message) {
+            String command = message.getDocument().keySet().iterator().next();
+            if (command.equals("saslStart")) { // it knows no users, and says so as MongoDB does
+                throw new MongoServerError(AUTHENTICATION_FAILED, "AuthenticationFailed", "Authentication failed.");
+            }
             Document answer;
             lock.readLock().lock();
             try {
@@ -39,7 +46,7 @@ public final class MongoTestServer {
             } finally {
                 lock.readLock().unlock();
             }
-            if (!READS.contains(message.getDocument().keySet().iterator().next())) {
+            if (!READS.contains(command)) {
                 commitChanges();
             }
             return answer;
