@@ -126,6 +126,15 @@ def read_counts(report: Path, status: int | None) -> Counts:
     return counts
 
 
+def with_endings(counts: Counts, ended: list[str]) -> Counts:
+    """A container that has ended by itself is a failure, also when no test was there to see it."""
+    for line in ended:
+        say(line)
+    if ended and counts.failed == 0:
+        counts.failed = 1
+    return counts
+
+
 @dataclass
 class Timer:
     """How long each step took."""
@@ -242,17 +251,11 @@ class Project:
         with self.timer.step("tests"), Memory(self.name) as memory:
             status, _ = call(command, TESTS_SECONDS_MAX, environment)
         self.memory = memory.most
-        return self._with_endings(read_counts(report, status))
+        return with_endings(read_counts(report, status), self._close_endings())
 
-    def _with_endings(self, counts: Counts) -> Counts:
-        """A container that ends by itself is a failure, also when no test was there to see it."""
-        ended = self._endings.close() if self._endings is not None else []
-        self._endings = None
-        for line in ended:
-            say(f"{self.bus}: {line}")
-        if ended and counts.failed == 0:
-            counts.failed = 1
-        return counts
+    def _close_endings(self) -> list[str]:
+        endings, self._endings = self._endings, None
+        return endings.close() if endings is not None else []
 
     def keep_logs(self) -> None:
         """And what Docker knows of each container."""
@@ -267,9 +270,7 @@ class Project:
         say(f"the logs of all containers are in {self.folder}")
 
     def remove(self) -> None:
-        if self._endings is not None:
-            self._endings.close()
-            self._endings = None
+        self._close_endings()
         remove_project(self.name)
         shutil.rmtree(self._scratch, ignore_errors=True)
 

@@ -383,6 +383,13 @@ def test_containers_that_are_told_to_end_are_not_noted(events: Events) -> None:
     assert events.endings.close() == events.noted(1), "nor is the end of the watch itself"
 
 
+def test_a_container_that_has_ended_by_itself_is_a_failure_though_all_tests_pass(capsys: pytest.CaptureFixture[str]) -> None:
+    counts = compose_system.Counts(4)
+    assert str(compose_system.with_endings(counts, [])) == "4 passed, 0 failed"
+    assert str(compose_system.with_endings(counts, ["nats-1 ended by itself"])) == "4 passed, 1 failed"
+    assert "nats-1 ended by itself" in capsys.readouterr().out
+
+
 def test_that_nobody_looks_any_more_is_noted(events: Events, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BEHAVIOUR", "no events")
     blind = Endings("x", tmp_path / "blind")
