@@ -273,11 +273,32 @@ static void goes_on_by_another_server_when_its_own_is_killed(void **state)
     receiver_free(&receiver);
 }
 
+static void tells_of_servers_whose_copies_may_come_to_differ(void **state)
+{
+    const struct cluster *cluster = *state;
+    char *facts = bus_server_monitor(cluster->servers[0], "/varz");
+    assert_non_null(facts);
+    bool is_old = strstr(facts, "\"version\": \"2.9.");
+    xfree(facts);
+    log_begin();
+    struct bus *bus = open_bus(cluster->uri, "looks");
+    assert_true(bus_wait_up(bus, ELECTION_MS));
+    if (is_old) {
+        log_wait("the servers of this cluster are older than 2.10: the 3 copies of the stream \"turnstile\" may come "
+                 "to differ");
+    }
+    char *text = log_end();
+    assert_int_equal(is_old, strstr(text, "older than 2.10") != NULL);
+    xfree(text);
+    bus_close(&bus, CLOSE_MS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(loses_and_doubles_nothing_when_the_leader_is_killed_under_load),
         cmocka_unit_test(goes_on_by_another_server_when_its_own_is_killed),
+        cmocka_unit_test(tells_of_servers_whose_copies_may_come_to_differ),
     };
     return cmocka_run_group_tests(tests, start_cluster, stop_cluster);
 }

@@ -59,6 +59,7 @@ struct jetstream_connection {
     uint64_t first_sequence, last_sequence;
     char created[CLOCK_TEXT_SIZE + 8]; /* when the stream was made, as the server says it; "": not seen yet */
     uint64_t replicas;                 /* that it has, or will have when it is made */
+    bool is_before_2_10;               /* the server's version, as far as its answer tells */
     int64_t look_at;                   /* monotonic ms; the stream is not looked at again before */
     int64_t ensure_at;                 /* the same for adding a subject, after that failed with `ensure_error` */
     struct error ensure_error;

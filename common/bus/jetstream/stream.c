@@ -99,6 +99,8 @@ static bool keep(struct jetstream_connection *connection, char *text, struct jso
     if (json_member(config, "num_replicas", &value) && !json_to_uint64(value, &connection->replicas)) {
         connection->replicas = REPLICAS_DEFAULT;
     }
+    /* Servers do not tell clients of libnats what they are; 2.10 is the first to say how it compresses. */
+    connection->is_before_2_10 = !json_member(config, "compression", &value);
     return true;
 }
 
@@ -264,6 +266,18 @@ static void compare_replicas(const struct jetstream_connection *connection)
     }
 }
 
+/* When the leader changes, the servers of a 2.9 cluster may keep messages of their own in place of the new leader's:
+ * which of them consumers get depends on who leads. */
+static void complain_of_old_cluster(const struct jetstream_connection *connection)
+{
+    if (connection->stream_text && connection->replicas > 1 && connection->is_before_2_10) {
+        bus_link_complain(connection->link,
+                          "the servers of this cluster are older than 2.10: the %llu copies of the stream \"%s\" may "
+                          "come to differ, and events be lost; use nats-server 2.11 or later",
+                          (unsigned long long)connection->replicas, connection->stream);
+    }
+}
+
 /* A stream that is there but cannot be changed is good enough for the subjects that it has. */
 bool jetstream_prepare_stream(struct jetstream_connection *connection, struct error *error)
 {
@@ -278,6 +292,7 @@ bool jetstream_prepare_stream(struct jetstream_connection *connection, struct er
                           error->message);
     }
     compare_replicas(connection);
+    complain_of_old_cluster(connection);
     return true;
 }
 
