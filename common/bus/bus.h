@@ -90,7 +90,8 @@ bool delivery_redelivered(const struct delivery *delivery);
 
 /* Acknowledges and frees. No-op on the wire if the connection that it came by is gone (it will be redelivered). */
 void bus_ack(struct delivery *delivery);
-/* Frees without acknowledging: the bus delivers it again after the ack wait, unless acknowledge_by_engine is set. */
+/* Frees without acknowledging: the bus delivers it again, after a second or so where it can be told (JetStream), else
+ * after the ack wait. With acknowledge_by_engine it acknowledges. */
 void bus_drop(struct delivery *delivery);
 /* Asks the bus to wait longer before it delivers again, where the engine can (JetStream); else does nothing. */
 void bus_extend(struct delivery *delivery);

@@ -49,7 +49,6 @@ struct bus {
     bool ending;                                     /* the supervisor is to close the link and end */
     bool receiving_stopped;                          /* by bus_stop_receiving */
     struct bus_link *link;                           /* a reference; NULL between two */
-    uint64_t generation;                             /* of the newest link */
     size_t host_index;                               /* of the host to try next */
     size_t abandoned;                                /* links whose thread hangs */
     size_t in_flight;                                /* publications accepted whose `confirmed` has not returned */
@@ -79,7 +78,6 @@ struct bus_link_row {
 struct bus_link {
     atomic_uint references;
     struct bus *bus; /* a reference */
-    uint64_t generation;
     struct bus_target target;
     pthread_t thread;
     _Atomic int64_t busy_since; /* monotonic ms of the call into the driver that is going on; 0: none */
@@ -129,10 +127,22 @@ void bus_complain(struct bus *bus, const char *text, const char *next);
 struct bus_link *bus_link_start(struct bus *bus);
 /* With the mutex held: asks the link to end once its queue is empty. */
 void bus_link_stop(struct bus_link *link);
-/* With the mutex held, true: what is queued is sent while the link lives. */
-bool bus_link_enqueue(struct bus_link *link, struct bus_item *item);
+/* Around each call of the driver, on the link's thread: it hangs if it takes too long. */
+void bus_link_set_busy(struct bus_link *link);
+void bus_link_set_free(struct bus_link *link);
+/* Also if it has ended. Takes the mutex. */
+bool bus_link_is_lost(struct bus_link *link);
 /* Ends the link for everybody else: fails what is in flight. Without the mutex. */
 void bus_link_end(struct bus_link *link);
+
+/* queue.c */
+/* With the mutex held, true: what is queued is sent while the link lives. */
+bool bus_queue_add(struct bus_link *link, struct bus_item *item);
+/* With the mutex held: empties the queue. What was in it is the caller's, to be sent or discarded. */
+struct bus_item *bus_queue_take(struct bus_link *link);
+/* On the link's thread: sends these, or discards what is left once the connection is lost. */
+void bus_queue_send(struct bus_link *link, struct bus_item *item);
+void bus_queue_discard(struct bus_item *item);
 
 /* position.c. Lets others tell what they know, before a new link begins to look; on the link's thread. */
 bool bus_will_look(struct bus_link *link, struct error *error) MUST_CHECK;

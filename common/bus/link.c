@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * One connection, from the attempt to its end: a thread that makes the desired subscriptions, sends what is queued, and
- * closes. The only place that calls the driver with a connection. */
+ * One connection, from the attempt to its end: a thread that makes the desired subscriptions, sends what is queued
+ * (queue.c), and closes. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -33,7 +33,7 @@ void bus_link_release(struct bus_link **link_pointer)
     xfree(link);
 }
 
-static bool is_lost(struct bus_link *link)
+bool bus_link_is_lost(struct bus_link *link)
 {
     pthread_mutex_lock(&link->bus->mutex);
     bool lost = link->lost || link->phase == BUS_LINK_ENDED;
@@ -65,23 +65,9 @@ void bus_link_complain(struct bus_link *link, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
-    if (!is_lost(link)) { /* else it is what always comes of that */
+    if (!bus_link_is_lost(link)) { /* else it is what always comes of that */
         bus_complain(link->bus, text, "");
     }
-}
-
-bool bus_link_enqueue(struct bus_link *link, struct bus_item *item)
-{
-    if (link->phase == BUS_LINK_ENDED || link->lost) {
-        return false;
-    }
-    item->next = NULL;
-    if (link->queue_end == &link->queue) {
-        pthread_cond_signal(&link->wake);
-    }
-    *link->queue_end = item;
-    link->queue_end = &item->next;
-    return true;
 }
 
 void bus_link_stop(struct bus_link *link)
@@ -95,126 +81,31 @@ void bus_link_stop(struct bus_link *link)
     }
 }
 
-/* ---- calls into the driver: the link's thread only ---- */
-
-static void set_busy(struct bus_link *link)
+void bus_link_set_busy(struct bus_link *link)
 {
     atomic_store(&link->busy_since, clock_monotonic(NULL));
 }
 
-static void set_free(struct bus_link *link)
+void bus_link_set_free(struct bus_link *link)
 {
     atomic_store(&link->busy_since, 0);
 }
 
-static void discard(struct bus_item *item)
-{
-    switch (item->kind) {
-    case BUS_ITEM_PUBLICATION:
-        bus_publication_confirmed((struct bus_publication *)item, false, 0);
-        break;
-    case BUS_ITEM_ACKNOWLEDGEMENT:
-    case BUS_ITEM_DROP:
-        bus_delivery_release((struct delivery *)item);
-        break;
-    case BUS_ITEM_EXTENSION:
-        bus_delivery_release(bus_extension_end((struct bus_extension *)item));
-        break;
-    case BUS_ITEM_SIGNAL:
-        xfree(((struct bus_signal_item *)item)->topic);
-        xfree(item);
-        break;
-    }
-}
-
-static void discard_all(struct bus_item *item)
-{
-    while (item) {
-        struct bus_item *next = item->next;
-        discard(item);
-        item = next;
-    }
-}
-
-static void send_publication(struct bus_link *link, struct bus_publication *publication)
-{
-    struct error error = ERROR_INIT;
-    if (link->bus->driver->publish(link->connection, publication, &error)) {
-        return;
-    }
-    if (error.code == ERROR_UNAVAILABLE) {
-        bus_link_lost(link, "%s", error.message);
-    } else {
-        bus_link_complain(link, "cannot publish on %s: %s", publication->subject, error.message);
-    }
-    bus_publication_confirmed(publication, false, 0);
-}
-
-static void send_item(struct bus_link *link, struct bus_item *item)
-{
-    const struct bus_driver *driver = link->bus->driver;
-    switch (item->kind) {
-    case BUS_ITEM_PUBLICATION:
-        send_publication(link, (struct bus_publication *)item);
-        break;
-    case BUS_ITEM_ACKNOWLEDGEMENT:
-        driver->acknowledge(link->connection, (struct delivery *)item);
-        discard(item);
-        break;
-    case BUS_ITEM_DROP:
-        driver->drop(link->connection, (struct delivery *)item);
-        discard(item);
-        break;
-    case BUS_ITEM_EXTENSION: {
-        struct delivery *delivery = bus_extension_end((struct bus_extension *)item);
-        driver->extend(link->connection, delivery);
-        bus_delivery_release(delivery);
-        break;
-    }
-    case BUS_ITEM_SIGNAL: {
-        struct bus_signal_item *signal = (struct bus_signal_item *)item;
-        driver->signal(link->connection, signal->topic, signal->data, signal->length);
-        discard(item);
-        break;
-    }
-    }
-}
-
-static void send_all(struct bus_link *link, struct bus_item *item)
-{
-    while (item) {
-        struct bus_item *next = item->next;
-        if (is_lost(link)) {
-            discard_all(item);
-            break;
-        }
-        set_busy(link);
-        send_item(link, item);
-        item = next;
-    }
-    set_free(link);
-}
-
 /* ---- subscriptions ---- */
 
-enum outcome { MADE, REFUSED, LOST };
-
-static enum outcome judge(struct bus_link *link, struct bus_link_row *row, bool made, const char *what,
-                          const struct error *error)
+static void judge(struct bus_link *link, struct bus_link_row *row, bool made, const char *what,
+                  const struct error *error)
 {
-    set_free(link);
+    bus_link_set_free(link);
     if (made) {
         row->made = true;
-        return MADE;
-    }
-    if (error->code == ERROR_UNAVAILABLE) {
+    } else if (error->code == ERROR_UNAVAILABLE) {
         bus_link_lost(link, "%s", error->message);
-        return LOST;
+    } else {
+        bus_link_complain(link, "the event bus refuses to let us receive %s: %s, trying again in %d s", what,
+                          error->message, BUS_SUBSCRIBE_RETRY_MS / 1000);
+        row->retry_at = clock_monotonic(NULL) + BUS_SUBSCRIBE_RETRY_MS;
     }
-    bus_link_complain(link, "the event bus refuses to let us receive %s: %s, trying again in %d s", what,
-                      error->message, BUS_SUBSCRIBE_RETRY_MS / 1000);
-    row->retry_at = clock_monotonic(NULL) + BUS_SUBSCRIBE_RETRY_MS;
-    return REFUSED;
 }
 
 static bool is_due(const struct bus_link_row *row, int64_t now)
@@ -222,8 +113,8 @@ static bool is_due(const struct bus_link_row *row, int64_t now)
     return !row->made && row->retry_at <= now;
 }
 
-/* Makes what is due. False if the connection was lost. */
-static bool subscribe_all(struct bus_link *link)
+/* Makes what is due, unless the connection is lost. */
+static void subscribe_all(struct bus_link *link)
 {
     struct bus *bus = link->bus;
     pthread_mutex_lock(&bus->mutex);
@@ -231,29 +122,24 @@ static bool subscribe_all(struct bus_link *link)
     size_t listener_count = bus->listener_count;
     pthread_mutex_unlock(&bus->mutex);
     int64_t now = clock_monotonic(NULL);
-    for (size_t i = 0; i < listener_count; i++) {
+    for (size_t i = 0; i < listener_count && !bus_link_is_lost(link); i++) {
         struct bus_link_row *row = &link->listeners[i];
         struct error error = ERROR_INIT;
         if (is_due(row, now)) {
-            set_busy(link);
+            bus_link_set_busy(link);
             bool made = bus->driver->listen(link->connection, bus->listeners[i], &error);
-            if (judge(link, row, made, bus->listeners[i]->topic, &error) == LOST) {
-                return false;
-            }
+            judge(link, row, made, bus->listeners[i]->topic, &error);
         }
     }
-    for (size_t i = 0; i < desired_count && !is_lost(link); i++) {
+    for (size_t i = 0; i < desired_count && !bus_link_is_lost(link); i++) {
         struct bus_link_row *row = &link->subscriptions[i];
         struct error error = ERROR_INIT;
         if (is_due(row, now)) {
-            set_busy(link);
+            bus_link_set_busy(link);
             bool made = bus->driver->subscribe(link->connection, bus->desired[i], &error);
-            if (judge(link, row, made, bus->desired[i]->subscription.subject, &error) == LOST) {
-                return false;
-            }
+            judge(link, row, made, bus->desired[i]->subscription.subject, &error);
         }
     }
-    return true;
 }
 
 /* With the mutex held: when something is to be made, INT64_MAX if there is nothing. */
@@ -274,16 +160,6 @@ static int64_t next_subscription(const struct bus_link *link)
 }
 
 /* ---- the thread ---- */
-
-/* With the mutex held. */
-static struct bus_item *take_queue(struct bus_link *link)
-{
-    struct bus_item *queue = link->queue;
-    link->queue = NULL;
-    link->queue_end = &link->queue;
-    link->signals_queued = 0;
-    return queue;
-}
 
 /* With the mutex held. */
 static void wait_for_work(struct bus_link *link, int64_t until)
@@ -313,12 +189,12 @@ static bool find_positions(struct bus_link *link)
     }
     bus_copy_positions(bus, expected);
     memcpy(found, expected, sizeof(found));
-    set_busy(link);
+    bus_link_set_busy(link);
     bool answered = bus->driver->find_positions(link->connection, found, bus->position_count, &error);
-    set_free(link);
+    bus_link_set_free(link);
     if (!answered) {
         bus_link_lost(link, "%s", error.message);
-    } else if (!is_lost(link)) {
+    } else if (!bus_link_is_lost(link)) {
         bus_settle_positions(link, expected, found);
     }
     return answered;
@@ -331,9 +207,9 @@ static bool is_to_tend(const struct bus_link *link)
 
 static void tend(struct bus_link *link)
 {
-    set_busy(link);
+    bus_link_set_busy(link);
     link->bus->driver->tend(link->connection);
-    set_free(link);
+    bus_link_set_free(link);
     link->tend_at = clock_monotonic(NULL) + BUS_TEND_MS;
 }
 
@@ -357,9 +233,9 @@ static void serve(struct bus_link *link)
             tend(link);
             pthread_mutex_lock(&bus->mutex);
         } else if (link->queue) {
-            struct bus_item *queue = take_queue(link);
+            struct bus_item *queue = bus_queue_take(link);
             pthread_mutex_unlock(&bus->mutex);
-            send_all(link, queue);
+            bus_queue_send(link, queue);
             pthread_mutex_lock(&bus->mutex);
         } else if (link->stop) {
             break;
@@ -378,10 +254,10 @@ void bus_link_end(struct bus_link *link)
     struct bus *bus = link->bus;
     pthread_mutex_lock(&bus->mutex);
     link->phase = BUS_LINK_ENDED;
-    struct bus_item *queue = take_queue(link);
+    struct bus_item *queue = bus_queue_take(link);
     pthread_cond_broadcast(&bus->idle); /* for deliveries that wait for their turn */
     pthread_mutex_unlock(&bus->mutex);
-    discard_all(queue);
+    bus_queue_discard(queue);
     for (;;) {
         pthread_mutex_lock(&bus->mutex);
         struct bus_publication *publication = link->publications;
@@ -404,15 +280,15 @@ static void *run(void *argument)
     pthread_setname_np(pthread_self(), "bus-link");
     bool connected = bus->driver->connect(link, &link->target, &link->connection, &error);
     if (connected) {
-        set_free(link);
+        bus_link_set_free(link);
         if (find_positions(link)) {
             serve(link);
         }
         bus_link_end(link);
-        set_busy(link);
+        bus_link_set_busy(link);
         bus->driver->disconnect(link->connection);
     }
-    set_free(link);
+    bus_link_set_free(link);
     pthread_mutex_lock(&bus->mutex);
     if (!connected) {
         /* Better than what the driver may have reported meanwhile, which is the consequence. */
@@ -438,7 +314,6 @@ struct bus_link *bus_link_start(struct bus *bus)
     atomic_init(&link->references, 2); /* the caller's and the thread's */
     bus_retain(bus);
     link->bus = bus;
-    link->generation = ++bus->generation;
     link->queue_end = &link->queue;
     link->target = (struct bus_target){
         .host = &bus->uri.hosts[bus->host_index],
@@ -451,7 +326,7 @@ struct bus_link *bus_link_start(struct bus *bus)
         .cancel_descriptor = descriptor,
     };
     pthread_cond_init(&link->wake, NULL);
-    set_busy(link); /* it begins with a call into the driver */
+    bus_link_set_busy(link); /* it begins with a call into the driver */
     if (pthread_create(&link->thread, NULL, run, link) != 0) {
         atomic_store(&link->references, 1);
         bus_link_release(&link);

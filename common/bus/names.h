@@ -5,7 +5,7 @@
 
 #include "common/base/compiler.h"
 
-bool bus_is_name(const char *name);       /* of a client, a queue group, a durable */
+bool bus_is_name(const char *name);       /* of a client, a queue group, a durable, a cluster, a stream */
 bool bus_is_subject(const char *subject); /* of messages */
 bool bus_is_topic(const char *topic);     /* of signals */
 

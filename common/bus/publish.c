@@ -58,7 +58,7 @@ static bool accept(struct bus *bus, struct bus_publication *publication)
 {
     struct bus_link *link = bus->link;
     if (!link || link->phase != BUS_LINK_UP || bus->closing || bus->in_flight >= bus->publish_limit ||
-        !bus_link_enqueue(link, &publication->item)) {
+        !bus_queue_add(link, &publication->item)) {
         return false;
     }
     publication->link = bus_link_retain(link);

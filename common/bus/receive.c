@@ -61,7 +61,7 @@ static void end_delivery(struct delivery *delivery, enum bus_item_kind kind)
     struct bus *bus = delivery->link->bus;
     pthread_mutex_lock(&bus->mutex);
     delivery->item.kind = kind;
-    bool queued = bus_link_enqueue(delivery->link, &delivery->item);
+    bool queued = bus_queue_add(delivery->link, &delivery->item);
     pthread_mutex_unlock(&bus->mutex);
     if (!queued) {
         bus_delivery_release(delivery);
@@ -102,7 +102,7 @@ void bus_extend(struct delivery *delivery)
         return;
     }
     pthread_mutex_lock(&bus->mutex);
-    if (!extension->queued && bus_link_enqueue(delivery->link, &extension->item)) {
+    if (!extension->queued && bus_queue_add(delivery->link, &extension->item)) {
         extension->queued = true;
         atomic_fetch_add(&delivery->references, 1);
     }

@@ -55,7 +55,7 @@ void bus_signal(struct bus *bus, const char *topic, const void *data, size_t len
     pthread_mutex_lock(&bus->mutex);
     struct bus_link *link = bus->link;
     bool queued = link && link->phase == BUS_LINK_UP && link->signals_queued < BUS_SIGNALS_QUEUED_MAX &&
-                  bus_link_enqueue(link, &signal->item);
+                  bus_queue_add(link, &signal->item);
     if (queued) {
         link->signals_queued++;
     }

@@ -177,7 +177,7 @@ TOOLS_MAY_USE = ("events", "bus", "store", "schema", "base")
 # The folders that may know an engine, also by way of other headers. What tests know is their own business.
 ENGINES = {
     "sqlite3.h": ("common/store/sqlite",),
-    "nats.h": ("common/bus/stan", "common/bus/jetstream"),
+    "nats.h": ("common/bus/nats", "common/bus/stan", "common/bus/jetstream"),
     "microhttpd.h": ("common/http",),
     "jwt.h": ("common/auth",),
     "sodium.h": ("common/auth",),

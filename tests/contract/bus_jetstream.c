@@ -100,6 +100,7 @@ static void says_when_the_user_may_not_use_jetstream(void **state UNUSED)
     snprintf(uri, sizeof(uri), "nats://tickets:hunter2@127.0.0.1:%u", bus_server_port(guarded));
     log_begin();
     struct bus *bus = open_bus(uri, "guarded");
+    log_wait("NATS reports: Permissions Violation for Publish to \"$JS.API.STREAM.INFO.turnstile\"");
     log_wait("this user may not use JetStream, retrying in ");
     bus_close(&bus, CLOSE_MS);
     snprintf(uri, sizeof(uri), "nats://tickets:hunter3@127.0.0.1:%u", bus_server_port(guarded));

@@ -120,6 +120,14 @@ static size_t stan_arguments(const struct bus_server *server, const char **argum
         arguments[count++] = "--pass";
         arguments[count++] = server->password;
     }
+    if (server->settings) {
+        FILE *file = fopen(server->settings_path, "we");
+        assert_non_null(file);
+        fprintf(file, "%s\n", server->settings);
+        assert_int_equal(fclose(file), 0);
+        arguments[count++] = "-c";
+        arguments[count++] = server->settings_path;
+    }
     return count;
 }
 

@@ -22,7 +22,7 @@ struct bus_server *bus_server_new(enum bus_server_store store, const char *user,
 /* The same, of this engine, whatever TEST_BUS says. */
 struct bus_server *bus_server_new_of(const char *engine, enum bus_server_store store, const char *user,
                                      const char *password);
-/* Further lines for the settings of a JetStream server, from its next start on. */
+/* Further lines for the server's settings, from its next start on. */
 void bus_server_configure(struct bus_server *server, const char *settings);
 /* Kills what runs, removes the directory. */
 void bus_server_free(struct bus_server **server);

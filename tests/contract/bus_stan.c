@@ -167,6 +167,25 @@ static void signs_in_with_user_and_password_and_never_logs_them(void **state UNU
     bus_server_free(&guarded);
 }
 
+static void says_what_its_user_may_not_do(void **state UNUSED)
+{
+    /* This one is the streaming server's own. */
+    struct bus_server *guarded = bus_server_new_of("stan", BUS_SERVER_FILE, "streaming", "hunter1");
+    bus_server_configure(guarded, "authorization { users: [ { user: \"streaming\", password: \"hunter1\" }, "
+                                  "{ user: \"tickets\", password: \"hunter2\", permissions: { publish: "
+                                  "{ deny: [\"turnstile.signal.>\"] } } } ] }");
+    bus_server_start(guarded);
+    char uri[96];
+    snprintf(uri, sizeof(uri), "stan://tickets:hunter2@127.0.0.1:%u/ticketing", bus_server_port(guarded));
+    log_begin();
+    struct bus *bus = open_bus_and_wait(uri, "guarded");
+    bus_signal(bus, "forbidden", "", 0);
+    log_wait("NATS reports: Permissions Violation for Publish to \"turnstile.signal.ticketing.forbidden\"");
+    bus_close(&bus, CLOSE_MS);
+    xfree(log_end());
+    bus_server_free(&guarded);
+}
+
 static void tries_the_next_host_when_one_is_away(void **state UNUSED)
 {
     char uri[96];
@@ -431,6 +450,7 @@ int main(void)
         cmocka_unit_test(a_refused_subscription_is_told_and_does_not_hinder_the_others),
         cmocka_unit_test(comes_back_to_a_server_that_has_forgotten_everything),
         cmocka_unit_test(signs_in_with_user_and_password_and_never_logs_them),
+        cmocka_unit_test(says_what_its_user_may_not_do),
         cmocka_unit_test(tries_the_next_host_when_one_is_away),
         cmocka_unit_test(a_server_that_freezes_is_asked_again),
         cmocka_unit_test(the_silence_of_a_server_that_was_frozen_does_not_count),

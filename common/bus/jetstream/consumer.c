@@ -16,8 +16,6 @@ enum {
     CHECK_MS = 2000,        /* between two looks whether what is needed is still there */
 };
 
-static const int64_t nanoseconds_per_ms = 1000000;
-
 /* What has a name is shared by those who give it the same, that is the same durable and group, or without a group the
  * same client id and durable: as in NATS Streaming. None of ':', '+' and '@' is allowed in those. */
 static bool name_consumer(const struct jetstream_connection *connection, const struct subscription *subscription,
@@ -72,7 +70,7 @@ static void append_start(struct buffer *buffer, const struct subscription *subsc
 static void append_limits(struct buffer *buffer, const struct subscription *subscription)
 {
     buffer_printf(buffer, "\"ack_wait\":%lld,\"max_ack_pending\":%zu",
-                  (long long)(subscription->ack_wait_ms * nanoseconds_per_ms), subscription->in_flight);
+                  (long long)(subscription->ack_wait_ms * BUS_NATS_NANOSECONDS_PER_MS), subscription->in_flight);
 }
 
 /* The body of a request that makes a consumer; `name` is "" for one that is this connection's alone. */
@@ -96,7 +94,8 @@ static void append_creation(struct buffer *body, const struct jetstream_connecti
         append_member(body, "durable_name", name);
     }
     if (!subscription->durable) {
-        buffer_printf(body, ",\"inactive_threshold\":%lld", (long long)FORGOTTEN_SECONDS * 1000 * nanoseconds_per_ms);
+        buffer_printf(body, ",\"inactive_threshold\":%lld",
+                      (long long)FORGOTTEN_SECONDS * 1000 * BUS_NATS_NANOSECONDS_PER_MS);
     }
     buffer_append_text(body, "}}");
 }
@@ -157,7 +156,7 @@ static bool check_config(struct json config, const struct subscription *subscrip
 static void follow_limits(struct jetstream_connection *connection, const struct subscription *subscription,
                           const char *name, struct json config)
 {
-    if (member_is(config, "ack_wait", subscription->ack_wait_ms * nanoseconds_per_ms) &&
+    if (member_is(config, "ack_wait", subscription->ack_wait_ms * BUS_NATS_NANOSECONDS_PER_MS) &&
         member_is(config, "max_ack_pending", (int64_t)subscription->in_flight)) {
         return;
     }

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * NATS JetStream as an engine of the bus: its table of functions. */
-#include <string.h>
-
 #include "common/bus/jetstream/jetstream.h"
+#include "common/bus/names.h"
 
 static const char *check_uri(const struct bus_uri *uri)
 {
-    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
-    if (uri->path[strspn(uri->path, allowed)] != '\0') {
+    if (uri->path[0] != '\0' && !bus_is_name(uri->path)) {
         return "the stream must be letters, digits, '_' or '-'";
     }
     if (uri->replicas > 0 && uri->replicas % 2 == 0) {

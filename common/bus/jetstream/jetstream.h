@@ -11,11 +11,9 @@
 #ifndef TURNSTILE_BUS_JETSTREAM_JETSTREAM_H
 #define TURNSTILE_BUS_JETSTREAM_JETSTREAM_H
 
-#include <nats/nats.h>
-
 #include "common/base/clock.h"
-#include "common/bus/driver.h"
 #include "common/bus/jetstream/json.h"
+#include "common/bus/nats/plain.h"
 
 enum {
     JETSTREAM_REQUEST_MS = 3000, /* for an answer that has to be there before things can go on */
@@ -72,17 +70,12 @@ struct jetstream_connection {
         natsSubscription *subscription;
         char consumer[JETSTREAM_NAME_MAX];
     } subscriptions[BUS_SUBSCRIPTIONS_MAX];
-    struct jetstream_listener {
-        void *handle;
-        natsSubscription *subscription;
-    } listeners[BUS_SUBSCRIPTIONS_MAX];
+    struct bus_nats_signals signals;
     size_t checked_next; /* the subscription whose consumer is looked for next */
     int64_t check_at;    /* monotonic ms */
 };
 
 /* request.c */
-/* What libnats says of the last failure on this thread. */
-const char *jetstream_last_error(natsStatus status);
 /* Puts into words why `status` came back from `what`, which is "cannot publish" or the like; false. ERROR_UNAVAILABLE
  * if the connection is no good any more, ERROR_NOT_FOUND if nobody is there to be asked, else ERROR_CONFLICT. */
 bool jetstream_fail(struct error *error, natsStatus status, const char *what);
@@ -143,8 +136,6 @@ void jetstream_acknowledge(void *connection, const struct delivery *delivery);
 void jetstream_drop(void *connection, const struct delivery *delivery);
 void jetstream_extend(void *connection, const struct delivery *delivery);
 void jetstream_message_free(void *message);
-
-/* signal.c */
 bool jetstream_listen(void *connection, const struct bus_listener *listener, struct error *error);
 void jetstream_signal(void *connection, const char *topic, const void *data, size_t length);
 

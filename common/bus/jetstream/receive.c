@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Receiving from JetStream: subscriptions, what comes with a message, and acknowledgements, which are messages to the
- * subject that each message names for that. */
+ * subject that each message names for that; and signals beside it. */
 #include <stdio.h>
 #include <string.h>
 
@@ -10,7 +10,6 @@
 #include "common/bus/jetstream/jetstream.h"
 
 enum {
-    NANOSECONDS_PER_MS = 1000000,
     TOKENS_MAX = 16,   /* of an acknowledgement's subject; the newest form has 12 */
     TOKEN_MAX = 24,    /* bytes of a number there, with the NUL */
     DROPPED_MS = 1000, /* before what was dropped is delivered again */
@@ -68,7 +67,7 @@ static void on_message(natsConnection *nats UNUSED, natsSubscription *subscripti
     delivery->data = natsMsg_GetData(message); /* libnats puts a NUL behind it */
     delivery->length = (size_t)natsMsg_GetDataLength(message);
     delivery->sequence = metadata.sequence;
-    delivery->time = (int64_t)(metadata.time / NANOSECONDS_PER_MS);
+    delivery->time = (int64_t)(metadata.time / BUS_NATS_NANOSECONDS_PER_MS);
     delivery->redelivered = metadata.deliveries > 1;
     bus_link_deliver(delivery);
     bus_link_release(&link);
@@ -135,7 +134,7 @@ void jetstream_acknowledge(void *connection, const struct delivery *delivery)
 void jetstream_drop(void *connection, const struct delivery *delivery)
 {
     char text[sizeof("-NAK {\"delay\":}") + TOKEN_MAX];
-    snprintf(text, sizeof(text), "-NAK {\"delay\":%lld}", (long long)DROPPED_MS * NANOSECONDS_PER_MS);
+    snprintf(text, sizeof(text), "-NAK {\"delay\":%lld}", (long long)DROPPED_MS * BUS_NATS_NANOSECONDS_PER_MS);
     answer(connection, delivery, text);
 }
 
@@ -147,4 +146,19 @@ void jetstream_extend(void *connection, const struct delivery *delivery)
 void jetstream_message_free(void *message)
 {
     natsMsg_Destroy(message);
+}
+
+/* ---- signals ---- */
+
+bool jetstream_listen(void *pointer, const struct bus_listener *listener, struct error *error)
+{
+    struct jetstream_connection *connection = pointer;
+    natsStatus status = bus_nats_listen(&connection->signals, listener);
+    return status == NATS_OK || jetstream_fail(error, status, "cannot listen for signals");
+}
+
+void jetstream_signal(void *pointer, const char *topic, const void *data, size_t length)
+{
+    struct jetstream_connection *connection = pointer;
+    bus_nats_signal(&connection->signals, topic, data, length);
 }

@@ -26,35 +26,16 @@ enum {
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 
-const char *jetstream_last_error(natsStatus status)
-{
-    natsStatus last_status = NATS_OK;
-    const char *text = nats_GetLastError(&last_status);
-    if (last_status != status || !text || text[0] == '\0') {
-        return natsStatus_GetText(status);
-    }
-    /* libnats puts "(file:line): " in front. */
-    const char *end = text[0] == '(' ? strstr(text, "): ") : NULL;
-    return end ? end + strlen("): ") : text;
-}
-
 bool jetstream_fail(struct error *error, natsStatus status, const char *what)
 {
     switch (status) {
-    case NATS_INVALID_ARG:
-    case NATS_INVALID_SUBJECT:
-    case NATS_MAX_PAYLOAD:
-        return error_set(error, ERROR_CONFLICT, "%s: %s", what, natsStatus_GetText(status));
-    case NATS_INSUFFICIENT_BUFFER:
-        /* What libnats says when there is no connection, and no buffer to wait for one in. */
-        return error_set(error, ERROR_UNAVAILABLE, "%s: the server is not connected", what);
     case NATS_TIMEOUT:
         /* That of one request. Whether the server is still there, the pings will tell. */
         return error_set(error, ERROR_CONFLICT, "%s: JetStream does not answer", what);
     case NATS_NO_RESPONDERS:
         return error_set(error, ERROR_NOT_FOUND, "%s: there is no JetStream", what);
     default:
-        return error_set(error, ERROR_UNAVAILABLE, "%s: %s", what, jetstream_last_error(status));
+        return bus_nats_fail(error, status, what, bus_nats_last_error(status));
     }
 }
 

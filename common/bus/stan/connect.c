@@ -5,81 +5,38 @@
  * still knew the client. That is given up: whatever breaks, the connection is closed and made anew, since one way back
  * that is always taken is one that works. libnats 3.4.1 cannot be told not to try: it does so after a pause, and if it
  * is closed at the very moment it begins to pause, closing waits for the end of that. */
-#include <stdio.h>
 #include <string.h>
 
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/bus/handle.h"
-#include "common/bus/probe.h"
 #include "common/bus/stan/stan.h"
 
 enum {
-    CONNECT_MS = 2000,     /* for the NATS handshake */
     REQUEST_MS = 3000,     /* for the answer to connect, subscribe and close requests */
     PUBLISH_ACK_MS = 5000, /* after which a publish counts as not stored */
-    WRITE_MS = 2000,       /* for the server to take what is written */
-    PING_SECONDS = 5,      /* between pings, of NATS and of the streaming layer */
-    NATS_PINGS_MAX = 2,    /* unanswered ones, of NATS */
     STREAMING_PINGS_MAX = 3,
     RECONNECT_MS = 500, /* see above: libnats may not get so far, but its closing may have to wait for this */
-    URL_MAX = BUS_HOST_MAX + 32,
 };
-
-static void lost(const void *handle, const char *reason)
-{
-    struct bus_link *link;
-    const void *object;
-    if (bus_handle_find(handle, &link, &object)) {
-        bus_link_lost(link, "%s", reason);
-        bus_link_release(&link);
-    }
-}
-
-static void on_disconnected(natsConnection *nats, void *handle)
-{
-    const char *text;
-    bool stale = natsConnection_GetLastError(nats, &text) == NATS_STALE_CONNECTION;
-    lost(handle, stale ? "the server does not answer any more" : "the server has closed it");
-}
 
 static void on_streaming_lost(stanConnection *streaming UNUSED, const char *reason, void *handle)
 {
-    lost(handle, reason ? reason : "the streaming server does not answer any more");
-}
-
-/* Without this handler libnats prints to stderr. */
-static void on_error(natsConnection *nats UNUSED, natsSubscription *subscription UNUSED, natsStatus status,
-                     void *handle)
-{
     struct bus_link *link;
     const void *object;
     if (bus_handle_find(handle, &link, &object)) {
-        bus_link_complain(link, "NATS reports: %s", natsStatus_GetText(status));
+        bus_link_lost(link, "%s", reason ? reason : "the streaming server does not answer any more");
         bus_link_release(&link);
     }
 }
 
 static natsStatus set_nats_options(natsOptions *options, const struct stan_connection *connection)
 {
-    const struct bus_target *target = connection->target;
-    char url[URL_MAX];
-    bool is_ipv6 = strchr(target->host->name, ':') != NULL;
-    snprintf(url, sizeof(url), is_ipv6 ? "nats://[%s]:%u" : "nats://%s:%u", target->host->name, target->host->port);
-    natsStatus status = natsOptions_SetURL(options, url);
-    if (status == NATS_OK && target->user[0] != '\0') {
-        status = natsOptions_SetUserInfo(options, target->user, target->password);
-    }
-    status = status == NATS_OK ? natsOptions_SetTimeout(options, CONNECT_MS) : status;
-    status = status == NATS_OK ? natsOptions_SetWriteDeadline(options, WRITE_MS) : status;
-    status = status == NATS_OK ? natsOptions_SetPingInterval(options, PING_SECONDS * 1000) : status;
-    status = status == NATS_OK ? natsOptions_SetMaxPingsOut(options, NATS_PINGS_MAX) : status;
+    natsStatus status = bus_nats_set_options(options, connection->target, connection->handle);
     status = status == NATS_OK ? natsOptions_SetReconnectWait(options, RECONNECT_MS) : status;
     status = status == NATS_OK ? natsOptions_SetReconnectJitter(options, 0, 0) : status;
     status = status == NATS_OK ? natsOptions_SetIgnoreDiscoveredServers(options, true) : status;
     status = status == NATS_OK ? natsOptions_SetFailRequestsOnDisconnect(options, true) : status;
-    status = status == NATS_OK ? natsOptions_SetDisconnectedCB(options, on_disconnected, connection->handle) : status;
-    status = status == NATS_OK ? natsOptions_SetErrorHandler(options, on_error, connection->handle) : status;
+    status = status == NATS_OK ? natsOptions_SetDisconnectedCB(options, bus_nats_ended, connection->handle) : status;
     return status;
 }
 
@@ -87,7 +44,7 @@ static natsStatus set_streaming_options(stanConnOptions *options, const struct s
 {
     natsStatus status = stanConnOptions_SetConnectionWait(options, REQUEST_MS);
     status = status == NATS_OK ? stanConnOptions_SetPubAckWait(options, PUBLISH_ACK_MS) : status;
-    status = status == NATS_OK ? stanConnOptions_SetPings(options, PING_SECONDS, STREAMING_PINGS_MAX) : status;
+    status = status == NATS_OK ? stanConnOptions_SetPings(options, BUS_NATS_PING_SECONDS, STREAMING_PINGS_MAX) : status;
     if (status == NATS_OK) {
         status = stanConnOptions_SetConnectionLostHandler(options, on_streaming_lost, connection->handle);
     }
@@ -122,19 +79,19 @@ static bool explain(const struct bus_target *target, natsStatus status, struct e
                          "NATS at %s:%u answers, but there is no streaming server with cluster id \"%s\" behind it",
                          target->host->name, target->host->port, target->path);
     }
-    if (status == NATS_ERR && strstr(stan_last_error(status), "clientID already registered")) {
+    if (status == NATS_ERR && strstr(bus_nats_last_error(status), "clientID already registered")) {
         return error_set(error, ERROR_UNAVAILABLE,
                          "client id \"%s\" is already in use on the bus by another process: each needs its own",
                          target->client_id);
     }
-    char what[URL_MAX + 32];
-    snprintf(what, sizeof(what), "cannot connect to NATS at %s:%u", target->host->name, target->host->port);
+    char what[BUS_NATS_ATTEMPT_MAX];
+    bus_nats_attempt(target, what);
     return stan_fail(error, status, what);
 }
 
 bool stan_connect(struct bus_link *link, const struct bus_target *target, void **ret_connection, struct error *error)
 {
-    if (!bus_probe(target, error)) {
+    if (!bus_nats_probe(target, error)) {
         return false;
     }
     struct stan_connection *connection = xcalloc(1, sizeof(*connection));
@@ -147,6 +104,7 @@ bool stan_connect(struct bus_link *link, const struct bus_target *target, void *
         stan_disconnect(connection);
         return false;
     }
+    bus_nats_signals_init(&connection->signals, connection->nats, connection->link, target->path);
     *ret_connection = connection;
     return true;
 }
@@ -163,12 +121,11 @@ void stan_disconnect(void *pointer)
     for (size_t i = 0; i < BUS_SUBSCRIPTIONS_MAX; i++) {
         bus_handle_free(connection->subscriptions[i].handle);
         stanSubscription_Destroy(connection->subscriptions[i].subscription);
-        bus_handle_free(connection->listeners[i].handle);
-        natsSubscription_Destroy(connection->listeners[i].subscription);
     }
     for (size_t i = 0; i < BUS_POSITIONS_MAX; i++) {
         stanSubscription_Destroy(connection->probes[i]);
     }
+    bus_nats_signals_done(&connection->signals);
     if (connection->nats) {
         stanConnection_ReleaseNATSConnection(connection->streaming);
     }

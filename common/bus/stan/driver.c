@@ -2,17 +2,15 @@
  * NATS Streaming as an engine of the bus: its table of functions, and its errors in words. */
 #include <string.h>
 
+#include "common/bus/names.h"
 #include "common/bus/stan/stan.h"
 
 static const char *check_uri(const struct bus_uri *uri)
 {
-    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
     if (uri->replicas > 0) {
         return "it takes no ?replicas=";
     }
-    const char *path = uri->path;
-    bool valid = path[0] != '\0' && path[strspn(path, allowed)] == '\0';
-    return valid ? NULL : "the cluster id must be letters, digits, '_' or '-'";
+    return bus_is_name(uri->path) ? NULL : "the cluster id must be letters, digits, '_' or '-'";
 }
 
 bool stan_means_lost(const char *server_text)
@@ -30,36 +28,18 @@ bool stan_means_lost(const char *server_text)
     return false;
 }
 
-const char *stan_last_error(natsStatus status)
-{
-    const char *text = nats_GetLastError(NULL);
-    if (!text || text[0] == '\0') {
-        return natsStatus_GetText(status);
-    }
-    /* libnats puts "(file:line): " in front. */
-    const char *end = text[0] == '(' ? strstr(text, "): ") : NULL;
-    return end ? end + strlen("): ") : text;
-}
-
 bool stan_fail(struct error *error, natsStatus status, const char *what)
 {
     switch (status) {
     case NATS_ERR: {
         /* The server's own text, like "stan: invalid subject". */
-        const char *text = stan_last_error(status);
+        const char *text = bus_nats_last_error(status);
         return error_set(error, stan_means_lost(text) ? ERROR_UNAVAILABLE : ERROR_CONFLICT, "%s: %s", what, text);
     }
-    case NATS_INVALID_ARG:
-    case NATS_INVALID_SUBJECT:
-    case NATS_MAX_PAYLOAD:
-        return error_set(error, ERROR_CONFLICT, "%s: %s", what, natsStatus_GetText(status));
-    case NATS_INSUFFICIENT_BUFFER:
-        /* What libnats says when there is no connection, and no buffer to wait for one in. */
-        return error_set(error, ERROR_UNAVAILABLE, "%s: the server is not connected", what);
     case NATS_TIMEOUT:
         return error_set(error, ERROR_UNAVAILABLE, "%s: the server does not answer", what);
     default:
-        return error_set(error, ERROR_UNAVAILABLE, "%s: %s", what, natsStatus_GetText(status));
+        return bus_nats_fail(error, status, what, natsStatus_GetText(status));
     }
 }
 

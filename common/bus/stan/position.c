@@ -23,7 +23,7 @@ enum {
 };
 
 struct probed {
-    void *handle; /* NULL: it was not asked for, or there is no more to come */
+    void *handle; /* NULL: it was not asked for */
     struct bus_position *position;
     bool answered;
     uint64_t sequence;

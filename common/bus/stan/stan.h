@@ -3,9 +3,7 @@
 #ifndef TURNSTILE_BUS_STAN_STAN_H
 #define TURNSTILE_BUS_STAN_STAN_H
 
-#include <nats/nats.h>
-
-#include "common/bus/driver.h"
+#include "common/bus/nats/plain.h"
 
 /* One connection; used by the link's thread only, but for `link`. */
 struct stan_connection {
@@ -20,15 +18,11 @@ struct stan_connection {
         void *handle;
         stanSubscription *subscription;
     } subscriptions[BUS_SUBSCRIPTIONS_MAX];
-    struct stan_listener {
-        void *handle;
-        natsSubscription *subscription;
-    } listeners[BUS_SUBSCRIPTIONS_MAX];
     stanSubscription *probes[BUS_POSITIONS_MAX]; /* closed ones; see position.c */
+    struct bus_nats_signals signals;
 };
 
-/* driver.c: what libnats says of the last failure on this thread, in the server's own words if there are any. */
-const char *stan_last_error(natsStatus status);
+/* driver.c */
 /* Puts into words why `status` came back from `what`, which is "cannot publish" or the like; false. The code
  * is ERROR_UNAVAILABLE if the connection is no good any more, else ERROR_CONFLICT. */
 bool stan_fail(struct error *error, natsStatus status, const char *what);

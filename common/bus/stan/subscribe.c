@@ -1,15 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Receiving from NATS Streaming: subscriptions and acknowledgements; and signals, which are plain NATS messages. */
-#include <stdio.h>
-
-#include "common/base/memory.h"
+ * Receiving from NATS Streaming: subscriptions and acknowledgements; and signals. */
 #include "common/bus/handle.h"
 #include "common/bus/stan/stan.h"
-
-enum {
-    NANOSECONDS_PER_MS = 1000000,
-    SIGNAL_SUBJECT_MAX = sizeof("turnstile.signal..") + BUS_PATH_MAX + BUS_SUBJECT_MAX,
-};
 
 /* Runs on the subscription's own thread, possibly before stanConnection_Subscribe has returned. */
 static void on_message(stanConnection *streaming UNUSED, stanSubscription *subscription UNUSED,
@@ -26,7 +18,7 @@ static void on_message(stanConnection *streaming UNUSED, stanSubscription *subsc
     delivery->data = stanMsg_GetData(message); /* libnats puts a NUL behind it */
     delivery->length = (size_t)stanMsg_GetDataLength(message);
     delivery->sequence = stanMsg_GetSequence(message);
-    delivery->time = stanMsg_GetTimestamp(message) / NANOSECONDS_PER_MS;
+    delivery->time = stanMsg_GetTimestamp(message) / BUS_NATS_NANOSECONDS_PER_MS;
     delivery->redelivered = stanMsg_IsRedelivered(message);
     bus_link_deliver(delivery);
     bus_link_release(&link);
@@ -104,51 +96,15 @@ void stan_message_free(void *message)
 
 /* ---- signals ---- */
 
-/* The cluster id is in the subject, so that two systems on one NATS do not hear each other. */
-static void signal_subject(const struct stan_connection *connection, const char *topic,
-                           char ret_subject[static SIGNAL_SUBJECT_MAX])
-{
-    snprintf(ret_subject, SIGNAL_SUBJECT_MAX, "turnstile.signal.%s.%s", connection->target->path, topic);
-}
-
-static void on_signal(natsConnection *nats UNUSED, natsSubscription *subscription UNUSED, natsMsg *message,
-                      void *handle)
-{
-    struct bus_link *link;
-    const void *listener;
-    if (bus_handle_find(handle, &link, &listener)) {
-        bus_link_signalled(link, listener, natsMsg_GetData(message), (size_t)natsMsg_GetDataLength(message));
-        bus_link_release(&link);
-    }
-    natsMsg_Destroy(message);
-}
-
 bool stan_listen(void *pointer, const struct bus_listener *listener, struct error *error)
 {
     struct stan_connection *connection = pointer;
-    struct stan_listener *made = &connection->listeners[listener->index];
-    char subject[SIGNAL_SUBJECT_MAX];
-    signal_subject(connection, listener->topic, subject);
-    made->handle = bus_handle_new(connection->link, listener);
-    natsStatus status = NATS_OK;
-    if (listener->queue_group) {
-        status = natsConnection_QueueSubscribe(&made->subscription, connection->nats, subject, listener->queue_group,
-                                               on_signal, made->handle);
-    } else {
-        status = natsConnection_Subscribe(&made->subscription, connection->nats, subject, on_signal, made->handle);
-    }
-    if (status != NATS_OK) {
-        bus_handle_free(made->handle);
-        made->handle = NULL;
-        return stan_fail(error, status, "cannot listen for signals");
-    }
-    return true;
+    natsStatus status = bus_nats_listen(&connection->signals, listener);
+    return status == NATS_OK || stan_fail(error, status, "cannot listen for signals");
 }
 
 void stan_signal(void *pointer, const char *topic, const void *data, size_t length)
 {
     struct stan_connection *connection = pointer;
-    char subject[SIGNAL_SUBJECT_MAX];
-    signal_subject(connection, topic, subject);
-    (void)natsConnection_Publish(connection->nats, subject, data, (int)length);
+    bus_nats_signal(&connection->signals, topic, data, length);
 }

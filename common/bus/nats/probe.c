@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Asks a NATS server for a sign of life: INFO from the server, CONNECT and PING from here, PONG from the server. */
-#include "common/bus/probe.h"
-
+ * Asks a NATS server for a sign of life, without libnats: INFO from the server, CONNECT and PING from here, PONG from
+ * the server. */
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
@@ -14,6 +13,7 @@
 #include "common/base/clock.h"
 #include "common/base/memory.h"
 #include "common/base/text.h"
+#include "common/bus/nats/plain.h"
 
 enum {
     PROBE_MS = 1000,
@@ -38,8 +38,9 @@ static void probe_done(struct probe *probe)
 
 static bool fail(const struct probe *probe, struct error *error, const char *what)
 {
-    const struct bus_host *host = probe->target->host;
-    return error_set(error, ERROR_UNAVAILABLE, "cannot connect to NATS at %s:%u: %s", host->name, host->port, what);
+    char attempt[BUS_NATS_ATTEMPT_MAX];
+    bus_nats_attempt(probe->target, attempt);
+    return error_set(error, ERROR_UNAVAILABLE, "%s: %s", attempt, what);
 }
 
 /* Waits for the socket; false on timeout, or if the attempt is not wanted any more. */
@@ -164,7 +165,7 @@ static bool refused(const struct probe *probe, struct error *error)
     return fail(probe, error, words);
 }
 
-bool bus_probe(const struct bus_target *target, struct error *error)
+bool bus_nats_probe(const struct bus_target *target, struct error *error)
 {
     CLEANUP(probe_done) struct probe probe = {.target = target, .socket = -1, .received = BUFFER_INIT(RECEIVED_MAX)};
     if (!connect_socket(&probe, error)) {
