@@ -7,7 +7,7 @@
 
 enum {
     WAIT_MS = 10000,
-    HANG_MS = 200,
+    HANG_MS = 1000, /* after which the bus gives up what a test makes hang */
     CONNECTIONS_MAX = 16,
     PUBLICATIONS_MAX = 16,
     POSITIONS_MAX = 4,
