@@ -410,12 +410,15 @@ void bus_server_restart(struct bus_server *server)
 
 void bus_server_freeze(struct bus_server *server)
 {
-    kill(server->process, SIGSTOP);
+    int status = 0;
+    assert_int_equal(kill(server->process, SIGSTOP), 0);
+    assert_int_equal(waitpid(server->process, &status, WUNTRACED), server->process);
+    assert_true(WIFSTOPPED(status));
 }
 
 void bus_server_thaw(struct bus_server *server)
 {
-    kill(server->process, SIGCONT);
+    assert_int_equal(kill(server->process, SIGCONT), 0);
 }
 
 static void copy_folder(const char *from, const char *to)

@@ -42,7 +42,7 @@ void bus_server_wait(struct bus_server *server);
 void bus_server_stop(struct bus_server *server);    /* the polite way */
 void bus_server_kill(struct bus_server *server);    /* with SIGKILL */
 void bus_server_restart(struct bus_server *server); /* politely */
-void bus_server_freeze(struct bus_server *server);
+void bus_server_freeze(struct bus_server *server);  /* does nothing more once it returns */
 void bus_server_thaw(struct bus_server *server);
 
 /* While it does not run, and has a file store: empties the store; copies it aside; puts the copy in its place. */
