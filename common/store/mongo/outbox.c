@@ -8,6 +8,10 @@
 
 #define FIRST_CREATED "outbox.0.created"
 
+enum {
+    COUNT_MS = 800, /* for a count on the server: less than an answer is waited for */
+};
+
 static bool read_id(const bson_t *document, struct id *ret_id)
 {
     bson_iter_t place;
@@ -268,6 +272,7 @@ bool mongo_outbox_remove(void *state, const struct outbox_key *keys, size_t coun
 
 /* ---- counts ---- */
 
+/* The server stops counting when nobody waits for it any more: counts of a deep outbox would else pile up there. */
 static bool count_in(struct lease *lease, uint64_t *count, int64_t *oldest_created, struct error *error)
 {
     bson_error_t failure;
@@ -276,7 +281,10 @@ static bool count_in(struct lease *lease, uint64_t *count, int64_t *oldest_creat
                  "{", "$project", "{", "count", "{", "$size", BCON_UTF8("$outbox"), "}", "oldest", "{", "$min",
                  BCON_UTF8("$outbox.created"), "}", "}", "}", "{", "$group", "{", "_id", BCON_NULL, "count", "{",
                  "$sum", BCON_UTF8("$count"), "}", "oldest", "{", "$min", BCON_UTF8("$oldest"), "}", "}", "}", "]");
-    mongoc_cursor_t *cursor = mongoc_collection_aggregate(lease->collection, MONGOC_QUERY_NONE, pipeline, NULL, NULL);
+    bson_t *options = BCON_NEW("maxTimeMS", BCON_INT64(COUNT_MS));
+    mongoc_cursor_t *cursor =
+        mongoc_collection_aggregate(lease->collection, MONGOC_QUERY_NONE, pipeline, options, NULL);
+    bson_destroy(options);
     const bson_t *document = NULL;
     if (mongoc_cursor_next(cursor, &document) && mongo_number(document, "count") > 0) {
         int64_t created = mongo_number(document, "oldest");
