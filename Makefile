@@ -157,7 +157,7 @@ build: deps ## build the services and tools (build/release)
 	@$(MAKE) $(JOBS) programs
 
 deps: ## install what is missing: Debian packages; NATS Streaming and kustomize into .deps/
-	@infra/local/deps.sh
+	@infra/local/deps.sh $(if $(filter debian,$(STANDINS)),stand-ins)
 
 up: build ## run everything on this machine until Ctrl-C; DETACH=1 returns when ready
 	@exec env TURNSTILE_BUILD=$(BUILD) $(PYTHON) -B infra/local/run.py up
@@ -229,7 +229,7 @@ help: ## this list
 	  '  DETACH=1               up: return when ready' \
 	  '  SCALE=1                up, compose-up: instances of each service' \
 	  '  BUS=stan|jetstream     up, compose-up: the broker' \
-	  '  STANDINS=debian        compose-up, test-compose: images from Debian packages, where no registry can be reached' \
+	  '  STANDINS=debian        compose-up, test-compose, deps: images that are built here, where no registry can be reached' \
 	  '  BUS=stan|jetstream ONLY=word  test-compose: on this bus only; only tests that have it in their name' \
 	  '  STORE=mongodb://host   up: a server for the stores, in place of files' \
 	  '  RUN_DIR=run            up, down: where pid files, logs, stores and the key are kept' \

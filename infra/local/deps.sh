@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Installs what building, testing and running Turnstile needs: Debian's packages, NATS Streaming and kustomize into
-# .deps/bin, and the MongoDB server that the tests start into .deps/mongo. With nothing to do it says nothing and takes a
-# moment. It leaves no system service running or enabled.
+# .deps/bin, and the MongoDB server that the tests start into .deps/mongo. `deps.sh stand-ins` adds what only the images of
+# infra/debian need, a nats-server whose clusters can be relied on. With nothing to do it says nothing and takes a moment.
+# It leaves no system service running or enabled.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -20,6 +21,11 @@ readonly BROKER=.deps/bin/nats-streaming-server
 readonly KUSTOMIZE_MODULE=sigs.k8s.io/kustomize/kustomize/v5
 readonly KUSTOMIZE_VERSION=5.0.3
 readonly KUSTOMIZE=.deps/bin/kustomize
+# For the JetStream cluster of the stand-ins; Debian 12's is 2.9. It wants this Go, which is fetched where there is an older one.
+readonly SERVER_MODULE=github.com/nats-io/nats-server/v2
+readonly SERVER_VERSION=2.11.17
+readonly SERVER=.deps/bin/nats-server
+readonly SERVER_GO=1.25.8
 readonly BUILD_SECONDS_MAX=900
 readonly MONGO=tests/servers/mongo
 readonly MONGO_CLASS=.deps/mongo/classes/MongoTestServer.class
@@ -40,6 +46,7 @@ fail() {
 has_broker() { [[ $("$BROKER" --version 2>/dev/null) == *"version $BROKER_VERSION,"* ]]; }
 # One that was built with Go alone says only that it is in development.
 has_kustomize() { [[ $("$KUSTOMIZE" version 2>/dev/null) == "v$KUSTOMIZE_VERSION" ]]; }
+has_server() { [[ $("$SERVER" --version 2>/dev/null) == *": v$SERVER_VERSION" ]]; }
 # Another flavour of nginx, or one from elsewhere, will do.
 has_nginx() { PATH=$PATH:/usr/sbin:/usr/local/sbin command -v nginx >/dev/null; }
 # So will another nats-server: the tests of JetStream start it.
@@ -68,7 +75,7 @@ missing_packages() {
     has_nats_server || echo nats-server
     has_promtool || echo prometheus
     has_compose || echo docker-compose
-    has_go || { has_broker && has_kustomize; } || echo golang-go
+    has_go || { has_broker && has_kustomize && { [[ ! $stand_ins ]] || has_server; }; } || echo golang-go
     if ! has_mongo; then
         has_javac || echo default-jdk-headless
         has_mongo_jars || has_maven || echo maven
@@ -122,6 +129,29 @@ install_with_go() {
     fi
 }
 
+is_go_at_least() { [[ $(printf 'go%s\n' "$1" "$(go env GOVERSION | cut -c 3-)" | sort --version-sort | head -n 1) == "go$1" ]]; }
+
+# Go is a module of its own; what was in it executable is so no more.
+fetch_go() {
+    local module folder
+    module=golang.org/toolchain@v0.0.1-go$1.linux-$(go env GOARCH)
+    folder=$PWD/.deps/go/mod/$module
+    say "fetching Go $1, since that of Debian 12 is too old for nats-server"
+    if ! timeout "$BUILD_SECONDS_MAX" env GOPATH="$PWD/.deps/go" GOMODCACHE="$PWD/.deps/go/mod" \
+        GOFLAGS="${GOFLAGS:-} -modcacherw" go mod download "$module" </dev/null >.deps/go.log 2>&1; then
+        fail "go mod download $module failed: $(tail -n 1 .deps/go.log)"
+    fi
+    chmod +x "$folder"/bin/* "$folder"/pkg/tool/*/*
+    PATH=$folder/bin:$PATH
+    export GOROOT=$folder
+}
+
+install_server() {
+    is_go_at_least "$SERVER_GO" || fetch_go "$SERVER_GO"
+    GOTOOLCHAIN=local install_with_go "nats-server $SERVER_VERSION" "$SERVER_MODULE@v$SERVER_VERSION" "-s -w"
+    has_server || fail "$SERVER does not say that it is version $SERVER_VERSION"
+}
+
 install_broker() {
     install_with_go "NATS Streaming $BROKER_VERSION" "$BROKER_MODULE@v$BROKER_VERSION" ""
     has_broker || fail "$BROKER does not say that it is NATS Streaming $BROKER_VERSION"
@@ -155,11 +185,18 @@ install_mongo() {
         fail "javac could not compile $MONGO/MongoTestServer.java: $(head -n 3 .deps/javac.log)"
 }
 
+has_all() { has_broker && has_kustomize && has_mongo && { [[ ! $stand_ins ]] || has_server; }; }
+
 main() {
-    local missing=()
+    local missing=() stand_ins=
+    case $* in
+        '') ;;
+        stand-ins) stand_ins=yes ;;
+        *) fail "usage: deps.sh [stand-ins]" ;;
+    esac
     if command -v dpkg-query >/dev/null; then
         mapfile -t missing < <(missing_packages)
-        if ((${#missing[@]} == 0)) && has_broker && has_kustomize && has_mongo; then
+        if ((${#missing[@]} == 0)) && has_all; then
             return 0
         fi
     fi
@@ -172,9 +209,10 @@ main() {
     ((${#missing[@]} == 0)) || install_packages "${missing[@]}"
     has_broker || install_broker
     has_kustomize || install_kustomize
+    [[ ! $stand_ins ]] || has_server || install_server
     rm -rf .deps/go
     has_mongo || install_mongo
     say "all there"
 }
 
-main
+main "$@"

@@ -90,7 +90,8 @@ class Run:
         """Whether all is as it should be. Without what is deployed the rest makes no sense; else one failure is none of
         the next step's business."""
         if all(self._step(*step) for step in (("images", self._images), ("manifests", self._manifests),
-                                              ("deployment", self._deploy), ("ingress", self._reach))):
+                                              ("deployment", self._deploy), ("ingress", self._reach),
+                                              ("events", self._wait_for_events))):
             self._step("tour", self._tour)
             self._step("what is let through", self._outside_checks)
             self._step("tests", self._tests)
@@ -152,6 +153,10 @@ class Run:
         self._outside = self.system.reach(self._options.ingress, self._options.ingress_tls)
         plain = self._outside.plain
         return f"at {plain.machine}:{plain.port}, host {plain.host}"
+
+    def _wait_for_events(self) -> str:
+        self._outside.wait_for_events()
+        return "tickets can be reserved"
 
     # ---- what is tested ----
 

@@ -121,6 +121,7 @@ class Run:
         environment = {name: value for name, value in os.environ.items() if name not in told}
         run(["make", "images", f"TAG={self._name}"], BUILD_SECONDS_MAX, environment)
         if self._are_stand_ins:
+            run(["infra/local/deps.sh", "stand-ins"], BUILD_SECONDS_MAX, environment)
             for name in ("mongo", "nats", "nginx"):
                 run(["docker", "build", "--quiet", "--force-rm", "--file", f"infra/debian/{name}/Dockerfile",
                      "--tag", f"turnstile-debian-{name}:{self._name}", "."], BUILD_SECONDS_MAX, environment)

@@ -68,6 +68,7 @@ class Builder:
         run(["make", target, f"TAG={self.tag}", f"REGISTRY={self._registry}"], BUILD_SECONDS_MAX)
 
     def build_stand_ins(self) -> None:
+        run(["infra/local/deps.sh", "stand-ins"], BUILD_SECONDS_MAX)
         for image, dockerfile in STAND_INS.items():
             name = f"{self.name(image)}:{self.tag}"
             self._built.append(self.name(image))

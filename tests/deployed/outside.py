@@ -8,11 +8,12 @@ import json
 import os
 import ssl
 import subprocess
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kubectl import Failure
+from kubectl import Failure, wait_for
 from traffic import Address
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,6 +21,7 @@ TOUR = ROOT / "infra" / "local" / "tour.sh"
 TOUR_ADDRESS = "U=http://localhost:8080\n"
 TOUR_SECONDS_MAX = 120
 ANSWER_SECONDS_MAX = 20.0
+EVENTS_SECONDS_MAX = 60.0
 BODY_BYTES_MAX = 64 * 1024
 SHOWN_BYTES_MAX = 200
 # Only those inside the cluster may ask for these, by whatever detour.
@@ -55,9 +57,9 @@ class Outside:
         self.plain = plain
         self.tls = tls
 
-    def ask(self, method: str, path: str, body: bytes = b"", host: str | None = None) -> Answer:
+    def ask(self, method: str, path: str, body: bytes = b"", host: str | None = None, token: str = "") -> Answer:
         connection = http.client.HTTPConnection(self.plain.machine, self.plain.port, timeout=ANSWER_SECONDS_MAX)
-        return self._ask(connection, method, path, body, host or self.plain.host_header)
+        return self._ask(connection, method, path, body, host or self.plain.host_header, token)
 
     def ask_tls(self, path: str) -> Answer:
         """Whoever signed the certificate."""
@@ -68,11 +70,14 @@ class Outside:
         return self._ask(connection, "GET", path, b"", self.tls.host)
 
     @staticmethod
-    def _ask(connection: http.client.HTTPConnection, method: str, path: str, body: bytes, host: str) -> Answer:
+    def _ask(connection: http.client.HTTPConnection, method: str, path: str, body: bytes, host: str,
+             token: str = "") -> Answer:
         try:
             connection.putrequest(method, path, skip_host=True)
             connection.putheader("Host", host)
             connection.putheader("Connection", "close")
+            if token:
+                connection.putheader("Authorization", f"Bearer {token}")
             if body:
                 connection.putheader("Content-Type", "application/json")
                 connection.putheader("Content-Length", str(len(body)))
@@ -90,6 +95,22 @@ class Outside:
             return all(self.ask("GET", path).status == status for path, status in ANSWERS.items())
         except Failure:
             return False
+
+
+    def wait_for_events(self) -> None:
+        """Until orders has heard of a ticket. A pod is ready before it has found the bus; who takes the tour should not be
+        the one who waits for the first leader of a cluster."""
+        account = self._make("/api/users/signup", {"email": f"events-{uuid.uuid4().hex}@example.com", "password": "a secret"})
+        ticket = self._make("/api/tickets", {"title": "Events", "price": 1}, account["token"])["id"]
+        body = json.dumps({"ticketId": ticket}).encode()
+        wait_for(lambda: self.ask("POST", "/api/orders", body, token=account["token"]).status == http.HTTPStatus.CREATED,
+                 "orders hears of a ticket", EVENTS_SECONDS_MAX)
+
+    def _make(self, path: str, what: dict[str, Any], token: str = "") -> Any:
+        answer = self.ask("POST", path, json.dumps(what).encode(), token=token)
+        if answer.status != http.HTTPStatus.CREATED:
+            raise Failure(f"POST {path}: {answer}")
+        return json.loads(answer.body)
 
 
 class _NamedHTTPSConnection(http.client.HTTPSConnection):
