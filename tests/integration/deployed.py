@@ -316,8 +316,8 @@ class DeployedSystem(System):
         return False
 
     def end(self) -> None:
-        problems = self.end_processes() + self.reports()
         try:
+            problems = self.end_processes() + self.reports()
             assert not problems, "\n".join(problems)
             if not self.deployment.is_intact:
                 self.deployment.heal()
