@@ -92,7 +92,8 @@ start_engine() {
     done
 }
 
-# All but what is secret: images are no place for that, and are built upon.
+# Not the files that are there for passwords: images are no place for these, and are built upon. One that somebody has written
+# into a source's or a proxy's address is copied with it: without it nothing would be found.
 copy_apt_settings() {
     cp -a "$1" "$2"
     rm -rf "$2/auth.conf" "$2/auth.conf.d"
@@ -187,15 +188,17 @@ restore_network() {
 }
 
 stop() {
-    local deadline=$((SECONDS + STOP_SECONDS_MAX)) mounted
+    local deadline=$((SECONDS + STOP_SECONDS_MAX)) mounted pid
     [[ -d $folder ]] || return 0
     if is_running; then
+        # It may end at any moment, and takes the file with it.
+        pid=$(cat "$folder/dockerd.pid" 2>/dev/null) || true
         remove_containers
-        kill "$(<"$folder/dockerd.pid")"
+        ! is_running || kill "$pid" || true
         while is_running && ((SECONDS < deadline)); do
             sleep 0.2
         done
-        ! is_running || kill -KILL "$(<"$folder/dockerd.pid")"
+        ! is_running || kill -KILL "$pid" || true
     fi
     restore_network
     while read -r mounted; do

@@ -191,7 +191,17 @@ def functions(machine: Machine, script: str) -> str:
     return result.stdout
 
 
-def test_secrets_of_apt_do_not_come_into_images(machine: Machine) -> None:
+@pytest.mark.parametrize("when", ["remove_containers", "kill"])
+def test_an_engine_that_ends_while_it_is_stopped_leaves_no_network_behind(machine: Machine, when: str) -> None:
+    machine.engine.mkdir()
+    (machine.engine / "dockerd.pid").write_text("999999999\n")
+    ends = f'remove_containers() {{ :; }}; kill() {{ false; }}; {when}() {{ rm "$folder/dockerd.pid"; [ {when} != kill ]; }};'
+    stands_for = 'is_running() { [[ -e $folder/dockerd.pid ]]; }; restore_network() { echo restored; };'
+    assert functions(machine, f"folder={machine.engine}; {ends} {stands_for} stop") == "restored\n"
+    assert not machine.engine.exists()
+
+
+def test_password_files_of_apt_do_not_come_into_images(machine: Machine) -> None:
     settings = machine.folder / "apt"
     for name in ("auth.conf", "auth.conf.d/one.conf", "sources.list.d/debian.sources", "apt.conf.d/proxy"):
         (settings / name).parent.mkdir(parents=True, exist_ok=True)
