@@ -270,7 +270,9 @@ class Project:
         say(f"the logs of all containers are in {self.folder}")
 
     def remove(self) -> None:
-        self._close_endings()
+        # There are any only if it was not tested.
+        for line in self._close_endings():
+            say(line)
         remove_project(self.name)
         shutil.rmtree(self._scratch, ignore_errors=True)
 

@@ -11,10 +11,11 @@ import datetime
 import json
 import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
-from docker_command import NUMBER_LABEL, PART_LABEL, PROJECT_LABEL
+from docker_command import NUMBER_LABEL, PART_LABEL, PROJECT_LABEL, docker
 
 KINDS = ("start", "kill", "oom", "die")
 # What freezes a container, and lets it go on.
@@ -29,17 +30,21 @@ class Endings:
         self.file = file
         self._told: set[str] = set()  # the containers that somebody has told to end
         self._without_memory: set[str] = set()
+        self._heard: set[str] = set()  # what docker has said, which is asked twice
         self._is_closing = False
         file.touch()
         filters = ["type=container", f"label={PROJECT_LABEL}={project}", *(f"event={kind}" for kind in KINDS)]
-        command = ["docker", "events", "--format", "{{json .}}", *(part for each in filters for part in ("--filter", each))]
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        # Also what happens before docker listens.
+        self._question = ["events", "--since", f"{time.time():.6f}", "--format", "{{json .}}",
+                          *(part for each in filters for part in ("--filter", each))]
+        self._process = subprocess.Popen(["docker", *self._question], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                          stderr=subprocess.STDOUT, text=True, errors="replace", process_group=0)
         self._thread = threading.Thread(target=self._follow, name=f"endings of {project}", daemon=True)
         self._thread.start()
 
     def close(self) -> list[str]:
-        """All that it has seen."""
+        """All that has happened until now."""
+        now = time.time()
         self._is_closing = True
         self._process.terminate()
         try:
@@ -48,20 +53,42 @@ class Endings:
             self._process.kill()
             self._process.wait()
         self._thread.join()
+        self._catch_up(now)
         return self.file.read_text().splitlines()
 
     def _follow(self) -> None:
         assert self._process.stdout is not None
-        with self._process.stdout as lines:
-            for line in lines:
-                try:
-                    event = json.loads(line)
-                except ValueError:
-                    self._note(f"docker events said {line.strip()}")
-                    continue
-                self._take(event)
-        if not self._is_closing:
-            self._note("docker events has ended: from now on nobody sees whether a container ends by itself")
+        try:
+            with self._process.stdout as lines:
+                for line in lines:
+                    self._hear(line.strip())
+        finally:
+            if not self._is_closing:
+                self._note("docker events has ended: from now on nobody sees whether a container ends by itself")
+
+    def _catch_up(self, until: float) -> None:
+        """With what was still on its way when the watch ended."""
+        try:
+            for line in docker(*self._question, "--until", f"{until:.6f}").splitlines():
+                self._hear(line.strip())
+        except (RuntimeError, OSError, subprocess.SubprocessError) as problem:
+            self._note(f"nobody sees whether a container has ended by itself at the last moment: {problem}")
+
+    def _hear(self, line: str) -> None:
+        if line in self._heard:
+            return
+        self._heard.add(line)
+        try:
+            event = json.loads(line)
+        except ValueError:
+            # Some versions of docker have a last word when they are told to end, or end within a line.
+            if not self._is_closing:
+                self._note(f"docker events said {line}")
+            return
+        try:
+            self._take(event)
+        except Exception as problem:  # whatever it is: it must not end the watch
+            self._note(f"docker events said {line}, which is no event: {problem!r}")
 
     def _take(self, event: dict[str, Any]) -> None:
         container, attributes = event["Actor"]["ID"], event["Actor"]["Attributes"]

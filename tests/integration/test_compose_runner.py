@@ -49,15 +49,19 @@ compose, cluster = load("compose"), load("cluster")
 # Keeps what there is in $ENGINE, one a line: kind, project or repository, name or tag, when it was made. What it is asked
 # for goes to $ENGINE.calls.
 DOCKER = """#!/usr/bin/python3
-import fcntl, os, re, sys, time
+import fcntl, os, re, signal, sys, time
 path, behaviour, told = os.environ["ENGINE"], os.environ.get("BEHAVIOUR", ""), sys.argv[1:]
 if told[0] == "events":
     # What happens is what is written to $ENGINE.events.
-    parent = os.getppid()
+    parent, since = os.getppid(), float(told[told.index("--since") + 1])
+    signal.signal(signal.SIGTERM, lambda *_: (os.write(2, b"context canceled\\n"), os._exit(1)))
     with open(path + ".events", "a+") as events:
         events.seek(0)
+        if "--until" in told and behaviour != "no events":
+            assert since <= float(told[told.index("--until") + 1]) <= time.time()
+            sys.exit(print(events.read(), end=""))
         while os.getppid() == parent and behaviour != "no events":
-            print(events.read(), end="", flush=True)
+            print("" if behaviour == "late" else events.read(), end="", flush=True)
             time.sleep(0.02)
     sys.exit("nobody tells")
 open(path + ".calls", "a").write(" ".join(told) + "\\n")
@@ -297,12 +301,12 @@ def test_a_run_whose_lock_file_was_taken_for_a_dead_ones_makes_another(lock: Pat
 
     done, thread = threading.Event(), threading.Thread(target=claim)
     lock.touch()
-    with compose_project.taken_if_dead(lock.name, NOW) as answer:
-        thread.start()
-        wait_until(lambda: str(lock) in waiting_for_locks(), "the run waits for the lock")
-        assert answer
-    assert claiming.wait(60)
     try:
+        with compose_project.taken_if_dead(lock.name, NOW) as answer:
+            thread.start()
+            wait_until(lambda: str(lock) in waiting_for_locks(), "the run waits for the lock")
+            assert answer
+        assert claiming.wait(60)
         assert lock.exists() and not is_dead(lock)
     finally:
         done.set()
@@ -312,7 +316,10 @@ def test_a_run_whose_lock_file_was_taken_for_a_dead_ones_makes_another(lock: Pat
 
 def waiting_for_locks() -> list[str]:
     """The files that this process waits to lock, as it has them open twice."""
-    links = [os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    links = []
+    for path in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            links.append(os.readlink(path))
     return [link for link in links if links.count(link) > 1]
 
 
@@ -335,12 +342,16 @@ class Events:
         self._engine = folder / "engine"
         self._log = folder / "engine.events"
         self._log.touch()
+        self._moments = itertools.count(1769860800 * 10**9)
         self.endings = Endings("x", folder / "endings")
 
     def happens(self, kind: str, container: str = "a", **attributes: str) -> None:
-        event = {"Action": kind, "time": 1769860800, "Actor": {"ID": container, "Attributes": CONTAINER | attributes}}
+        self.is_said(json.dumps({"Action": kind, "time": 1769860800, "timeNano": next(self._moments),
+                                 "Actor": {"ID": container, "Attributes": CONTAINER | attributes}}))
+
+    def is_said(self, line: str) -> None:
         with open(self._log, "a") as log:
-            log.write(json.dumps(event) + "\n")
+            log.write(line + "\n")
 
     def noted(self, count: int) -> list[str]:
         wait_until(lambda: self.endings.file.read_text().count("\n") >= count, f"{count} are noted")
@@ -394,7 +405,40 @@ def test_that_nobody_looks_any_more_is_noted(events: Events, tmp_path: Path, mon
     monkeypatch.setenv("BEHAVIOUR", "no events")
     blind = Endings("x", tmp_path / "blind")
     wait_until(lambda: "nobody sees" in blind.file.read_text(), "it says so")
-    assert blind.close()[0] == "docker events said nobody tells"
+    said = blind.close()
+    assert said[0] == "docker events said nobody tells"
+    assert "nobody sees whether a container has ended by itself at the last moment" in said[-1]
+
+
+def test_what_is_on_its_way_when_the_watch_ends_is_noted(
+    events: Events, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BEHAVIOUR", "late")
+    late = Endings("x", tmp_path / "late")
+    events.happens("die", exitCode="3")
+    events.noted(1)
+    assert late.file.read_text() == ""
+    assert late.close() == ["tickets-2 ended by itself at 12:00:00 with status 3"]
+
+
+@pytest.mark.parametrize("line", ["no JSON", "7", '{"Action": "die"}'])
+def test_what_is_no_event_is_noted_once_and_does_not_end_the_watch(events: Events, line: str) -> None:
+    events.is_said(line)
+    events.happens("die", exitCode="3")
+    assert events.noted(2)[0].startswith(f"docker events said {line}")
+    said = events.endings.close()
+    assert said == events.noted(2) and said[1] == "tickets-2 ended by itself at 12:00:00 with status 3"
+
+
+def test_what_ends_by_itself_while_the_system_starts_is_said(
+    events: Events, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(compose_system, "remove_project", lambda name: None)
+    project = compose_system.Project("x", "stan", True, ["compose"], tmp_path, tmp_path)
+    monkeypatch.setattr(project, "_endings", events.endings)
+    events.happens("die", exitCode="3")
+    project.remove()
+    assert "tickets-2 ended by itself at 12:00:00 with status 3" in capsys.readouterr().out
 
 
 def test_only_its_own_names_are_those_of_runs() -> None:
