@@ -403,13 +403,12 @@ def test_members_of_a_queue_group_share_the_messages(system: System, subject: st
         assert run.end() == 0
 
 
-@pytest.mark.deployed
 def test_a_durable_queue_group_goes_on_with_other_members(system: System, subject: str) -> None:
     options = ("--queue-group", "g", "--durable", "g", "--deliver-all")
     publish(system, subject, "1", "2", "3", "4", "5")
     assert numbers(listened(system, subject, 2, *options)) == [1, 2]
     assert numbers(listened(system, subject, 3, *options)) == [3, 4, 5]
-    assert system.broker.settled(subject, "g")
+    wait_until(lambda: system.broker.settled(subject, "g"), "all are acknowledged")
 
 
 # ---- listen: acknowledgements ----
@@ -483,7 +482,6 @@ def test_a_message_begins_the_timeout_anew(system: System) -> None:
     assert run.wait() == 0
 
 
-@pytest.mark.deployed
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_closes_the_connection_cleanly(system: System, subject: str, number: signal.Signals) -> None:
     run = Run(system, "listen", subject, "--durable", "d")
