@@ -390,8 +390,9 @@ def test_containers_that_are_told_to_end_are_not_noted(events: Events) -> None:
     events.happens("kill", "b", signal="19")  # frozen, and let go on
     events.happens("kill", "b", signal="18")
     events.happens("die", "b", exitCode="1")
-    assert events.noted(1) == ["tickets-2 ended by itself at 12:00:00 with status 1"]
-    assert events.endings.close() == events.noted(1), "nor is the end of the watch itself"
+    noted = events.noted(1)
+    assert noted == ["tickets-2 ended by itself at 12:00:00 with status 1"]
+    assert events.endings.close() == noted, "nor is the end of the watch itself"
 
 
 def test_a_container_that_has_ended_by_itself_is_a_failure_though_all_tests_pass(capsys: pytest.CaptureFixture[str]) -> None:
@@ -425,9 +426,10 @@ def test_what_is_on_its_way_when_the_watch_ends_is_noted(
 def test_what_is_no_event_is_noted_once_and_does_not_end_the_watch(events: Events, line: str) -> None:
     events.is_said(line)
     events.happens("die", exitCode="3")
-    assert events.noted(2)[0].startswith(f"docker events said {line}")
-    said = events.endings.close()
-    assert said == events.noted(2) and said[1] == "tickets-2 ended by itself at 12:00:00 with status 3"
+    noted = events.noted(2)
+    assert noted[0].startswith(f"docker events said {line}")
+    assert noted[1:] == ["tickets-2 ended by itself at 12:00:00 with status 3"]
+    assert events.endings.close() == noted
 
 
 def test_what_ends_by_itself_while_the_system_starts_is_said(
