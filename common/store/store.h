@@ -55,7 +55,8 @@ struct store_config {
  * there already; then it is refused and left as it is, as one of another owner always is (ERROR_INVALID). So is one
  * that has to be there and is not (ERROR_NOT_FOUND). Blocks. A file that cannot be opened or written, or a server that
  * does not answer within a few seconds, is ERROR_UNAVAILABLE with the path, or the host, and the reason; a server that
- * refuses the user or the password is ERROR_FORBIDDEN, and ERROR_UNAVAILABLE with these words for all that follows.
+ * refuses the user, the password, or what opening takes is ERROR_FORBIDDEN, and ERROR_UNAVAILABLE with these words for
+ * all that follows.
  * Everything below is thread-safe. */
 bool store_open(const struct store_config *config, struct store **ret_store, struct error *error) MUST_CHECK;
 /* True for a URI that store_open understands: for the configuration's check, before anything is opened. */

@@ -236,17 +236,21 @@ static void what_a_user_may_not_do_is_told_without_the_command(void **state UNUS
     bson_error_t failure;
     bson_set_error(&failure, MONGOC_ERROR_SERVER, MONGO_CODE_UNAUTHORIZED,
                    "not authorized on tickets to execute command { find: \"store_meta\", lsid: { id: 1 } }");
-    assert_true(mongo_is_denied(&failure));
     assert_int_equal(mongo_failure_of(&failure), MONGO_REFUSED);
     assert_false(mongo_fail(&store, &failure, &error));
+    assert_int_equal(error.code, ERROR_FORBIDDEN);
+    assert_string_equal(error.message,
+                        "mongodb://host/tickets: the URI names no user who may read and write this database");
+    struct mongo_store open_store = {.name = name, .pool = (mongoc_client_pool_t *)(void *)name};
+    assert_false(mongo_fail(&open_store, &failure, &error));
     assert_int_equal(error.code, ERROR_UNAVAILABLE);
     assert_string_equal(error.message,
                         "mongodb://host/tickets: the URI names no user who may read and write this database");
     /* A connection that breaks off meanwhile says nothing about the user. */
     bson_set_error(&failure, MONGOC_ERROR_CLIENT, MONGOC_ERROR_CLIENT_AUTHENTICATE,
                    "Failed to send \"saslStart\" command with database \"tickets\": socket error or timeout");
-    assert_false(mongo_is_denied(&failure));
     assert_false(mongo_fail(&store, &failure, &error));
+    assert_int_equal(error.code, ERROR_UNAVAILABLE);
     assert_non_null(strstr(error.message, "socket error"));
 }
 

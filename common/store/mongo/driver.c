@@ -43,14 +43,7 @@ static bool check_access(struct mongo_store *store, mongoc_client_t *client, str
     mongoc_cursor_destroy(cursor);
     bson_destroy(filter);
     mongoc_collection_destroy(meta);
-    if (!failed) {
-        return true;
-    }
-    mongo_fail(store, &failure, error);
-    if (error && mongo_is_denied(&failure)) {
-        error->code = ERROR_FORBIDDEN;
-    }
-    return false;
+    return !failed || mongo_fail(store, &failure, error);
 }
 
 /* With a client of its own, which may wait longer for answers: indexes may have to be built. */

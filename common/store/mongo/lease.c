@@ -69,20 +69,16 @@ static bool is_unauthorized(const bson_error_t *failure)
     return failure->domain == MONGOC_ERROR_SERVER && failure->code == MONGO_CODE_UNAUTHORIZED;
 }
 
-bool mongo_is_denied(const bson_error_t *failure)
-{
-    return is_unauthenticated(failure) || is_unauthorized(failure);
-}
-
 bool mongo_fail(const struct mongo_store *store, const bson_error_t *failure, struct error *error)
 {
+    /* Whom an open store refuses it has let in before. */
+    enum error_code denied = store->pool ? ERROR_UNAVAILABLE : ERROR_FORBIDDEN;
     if (is_unauthenticated(failure)) {
-        return error_set(error, ERROR_UNAVAILABLE, "%s: the user or the password is refused", store->name);
+        return error_set(error, denied, "%s: the user or the password is refused", store->name);
     }
     if (is_unauthorized(failure)) {
         /* In its own words is the whole command, with a session that is another one each time. */
-        return error_set(error, ERROR_UNAVAILABLE, "%s: the URI names no user who may read and write this database",
-                         store->name);
+        return error_set(error, denied, "%s: the URI names no user who may read and write this database", store->name);
     }
     return error_set(error, ERROR_UNAVAILABLE, "%s: %s", store->name, failure->message);
 }

@@ -85,9 +85,8 @@ enum mongo_failure {
 };
 
 enum mongo_failure mongo_failure_of(const bson_error_t *failure);
-/* That the server refuses the user, the password, or what this user asks for: more than time has to pass. */
-bool mongo_is_denied(const bson_error_t *failure);
-/* ERROR_UNAVAILABLE with the library's words, or that the server refuses the user; returns false. */
+/* ERROR_UNAVAILABLE with the library's words. That the server refuses the user, the password, or what this user asks
+ * for is ERROR_FORBIDDEN while the store is being opened: more than time has to pass. Returns false. */
 bool mongo_fail(const struct mongo_store *store, const bson_error_t *failure, struct error *error);
 /* Sets `failure` from an answer that says that a majority does not have the write (yet). */
 bool mongo_is_unconfirmed(const bson_t *reply, bson_error_t *failure);
