@@ -17,21 +17,27 @@
 
 #include <cmocka.h>
 
-#include "common/base/buffer.h"
 #include "tests/contract/bus_fixture.h"
 
 enum {
     ROUNDS = 10,
     MAKING_US = 3000,     /* how long it takes to make a message */
     LATE_EVERY_MS = 4,    /* longer, or the connection would never have read it all */
-    RECEIVED_TEXT = 8192, /* bytes: the server's greeting and a request */
+    SLOWED_MIN = 3,       /* late answers, before the connection is closed in the midst of them */
+    RECEIVED_TEXT = 8192, /* bytes: the server's greeting, or a request */
     INBOX_MAX = 128,
 };
 
 /* ---- libnats, slowed down ---- */
 
+static const char late_answer[] = "late";
 static atomic_bool is_slow;
-static atomic_uint slowed;
+static atomic_uint slowed; /* late answers, for which libnats has found the subscription */
+
+static bool is_late_answer(const char *data, int length)
+{
+    return length == (int)strlen(late_answer) && memcmp(data, late_answer, strlen(late_answer)) == 0;
+}
 
 /* libnats' own, which it finds here first. */
 int natsMsg_create(void **ret_message, const char *subject, int subject_length, const char *reply, int reply_length,
@@ -43,7 +49,7 @@ int natsMsg_create(void **ret_message, const char *subject, int subject_length, 
     int (*create)(void **, const char *, int, const char *, int, const char *, int, int);
     *(void **)&create = dlsym(RTLD_NEXT, "natsMsg_create");
     if (atomic_load(&is_slow)) {
-        atomic_fetch_add(&slowed, 1);
+        atomic_fetch_add(&slowed, is_late_answer(data, length) ? 1 : 0);
         usleep(MAKING_US);
     }
     return create(ret_message, subject, subject_length, reply, reply_length, data, length, header_length);
@@ -55,32 +61,47 @@ struct latecomer {
     pthread_t thread;
     int descriptor;
     atomic_bool ending;
+    char received[RECEIVED_TEXT]; /* and not looked at yet */
+    size_t received_length;
+    char inbox[INBOX_MAX]; /* where the answers to the newest request go, up to its last dot; empty: none was seen */
 };
 
-/* Where the answers to the first request go that is seen, up to its last dot. */
-static bool see_request(int descriptor, char ret_inbox[static INBOX_MAX])
+static void look_at_line(struct latecomer *latecomer, const char *line)
 {
-    CLEANUP(buffer_done) struct buffer received = BUFFER_INIT(RECEIVED_TEXT);
-    char piece[RECEIVED_TEXT];
-    for (ssize_t length; (length = recv(descriptor, piece, sizeof(piece), 0)) > 0;) {
-        buffer_append(&received, piece, (size_t)length);
-        const char *message = strstr(buffer_text(&received), "\r\nMSG $JS.API.STREAM.INFO");
-        if (message && strstr(message + 2, "\r\n") && sscanf(message + 2, "MSG %*s %*s %127s", ret_inbox) == 1) {
-            *strrchr(ret_inbox, '.') = '\0';
-            return true;
-        }
+    char inbox[INBOX_MAX];
+    char *dot = sscanf(line, "MSG $JS.API.STREAM.INFO%*s %*s %127s", inbox) == 1 ? strrchr(inbox, '.') : NULL;
+    if (dot) {
+        *dot = '\0';
+        memcpy(latecomer->inbox, inbox, sizeof(inbox));
     }
-    return false;
+}
+
+/* The newest counts: a connection that did not come about has asked, too. */
+static void see_requests(struct latecomer *latecomer)
+{
+    char *text = latecomer->received;
+    ssize_t length = recv(latecomer->descriptor, text + latecomer->received_length,
+                          sizeof(latecomer->received) - 1 - latecomer->received_length, MSG_DONTWAIT);
+    latecomer->received_length += length > 0 ? (size_t)length : 0;
+    text[latecomer->received_length] = '\0';
+    for (char *end; (end = strstr(text, "\r\n")) != NULL;) {
+        *end = '\0';
+        look_at_line(latecomer, text);
+        latecomer->received_length -= (size_t)(end + 2 - text);
+        memmove(text, end + 2, latecomer->received_length + 1);
+    }
 }
 
 static void *answer_late(void *argument)
 {
     struct latecomer *latecomer = argument;
-    char inbox[INBOX_MAX];
-    if (!see_request(latecomer->descriptor, inbox)) {
-        return NULL;
-    }
-    while (!atomic_load(&latecomer->ending) && dprintf(latecomer->descriptor, "PUB %s.0 4\r\nlate\r\n", inbox) > 0) {
+    bool is_connected = true;
+    while (is_connected && !atomic_load(&latecomer->ending)) {
+        see_requests(latecomer);
+        if (latecomer->inbox[0] != '\0') {
+            is_connected = dprintf(latecomer->descriptor, "PUB %s.0 %zu\r\n%s\r\n", latecomer->inbox,
+                                   strlen(late_answer), late_answer) > 0;
+        }
         poll(NULL, 0, LATE_EVERY_MS);
     }
     return NULL;
@@ -110,14 +131,14 @@ static void latecomer_begin(struct latecomer *latecomer, const struct bus_server
 static void latecomer_end(struct latecomer *latecomer)
 {
     atomic_store(&latecomer->ending, true);
-    shutdown(latecomer->descriptor, SHUT_RD);
     pthread_join(latecomer->thread, NULL);
     close(latecomer->descriptor);
+    assert_string_not_equal(latecomer->inbox, "");
 }
 
-static bool is_being_slowed(void *context UNUSED)
+static bool are_late_ones_slowed(void *context UNUSED)
 {
-    return atomic_load(&slowed) > 0;
+    return atomic_load(&slowed) >= SLOWED_MIN;
 }
 
 /* ---- the test ---- */
@@ -132,7 +153,7 @@ static void answers_that_come_while_a_connection_is_closed_do_no_harm(void **sta
         struct bus *bus = open_bus_and_wait(bus_server_uri(server), "closing");
         atomic_store(&slowed, 0);
         atomic_store(&is_slow, true);
-        bool is_slowed = eventually(is_being_slowed, NULL, WAIT_MS);
+        bool is_slowed = eventually(are_late_ones_slowed, NULL, WAIT_MS);
         bus_close(&bus, CLOSE_MS);
         atomic_store(&is_slow, false);
         latecomer_end(&latecomer);
