@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Linked into every test program, so that it never ends without saying why.
+ * Linked into every test program, so that it does not end without saying why. (Unless a stack runs over that is not the
+ * first thread's, and no sanitizer is there: then a signal ends it.)
  *
  * cmocka looks after the thread that runs the test. On any other, an assertion that fails and a signal like SIGSEGV end
  * the process with status 255, and what cmocka would have said of it is lost. So signals are kept from cmocka: they end
@@ -11,6 +12,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +28,7 @@ enum {
     LINE_MAX_BYTES = 256,
     NAME_SIZE = 16, /* of a thread, as the kernel keeps it */
     FIRST_DESCRIPTOR = 3,
+    SIGNAL_STACK_BYTES = 256 * 1024,
 };
 
 static const int deadly[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGSYS, SIGABRT};
@@ -98,6 +101,17 @@ sighandler_t signal(int number, sighandler_t handler)
     return sigaction(number, &action, &before) == 0 ? before.sa_handler : SIG_ERR;
 }
 
+/* Of the thread that calls, for when its own has run over. Sanitizers have given it one already, and free that
+ * themselves. */
+static void prepare_signal_stack(void)
+{
+    static _Alignas(max_align_t) char memory[SIGNAL_STACK_BYTES];
+    stack_t there, own = {.ss_sp = memory, .ss_size = sizeof(memory)};
+    if (sigaltstack(NULL, &there) == 0 && (there.ss_flags & SS_DISABLE)) {
+        sigaltstack(&own, NULL);
+    }
+}
+
 __attribute__((constructor)) static void prepare(void)
 {
     void *frame;
@@ -107,7 +121,8 @@ __attribute__((constructor)) static void prepare(void)
         __sanitizer_set_report_fd((void *)(intptr_t)report_descriptor);
     }
     backtrace(&frame, 1); /* loads what it needs, which is too late in a handler */
-    struct sigaction action = {.sa_handler = on_deadly_signal, .sa_flags = (int)SA_RESETHAND};
+    struct sigaction action = {.sa_handler = on_deadly_signal, .sa_flags = (int)SA_RESETHAND | SA_ONSTACK};
+    prepare_signal_stack();
     sigemptyset(&action.sa_mask);
     for (size_t i = 0; i < ARRAY_LENGTH(deadly); i++) {
         sigaction(deadly[i], &action, NULL);

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,6 +21,8 @@
 
 enum {
     SAID_MAX = 1024 * 1024,
+    STACK_MAX = 8 * 1024 * 1024,
+    STACK_PIECE = 16 * 1024, /* of each call, so that these stay few */
 };
 
 /* ---- what goes wrong, in a process of its own ---- */
@@ -35,6 +38,21 @@ static void write_to_nowhere(void)
     *nowhere = 1;
 }
 
+static volatile size_t deepest = SIZE_MAX; /* unknown to the compiler, which else would find that this never ends */
+
+static size_t use_up_the_stack(size_t depth)
+{
+    volatile char piece[STACK_PIECE];
+    piece[depth % STACK_PIECE] = 1;
+    size_t below = depth < deepest ? use_up_the_stack(depth + 1) : 0;
+    return below + (size_t)piece[depth % STACK_PIECE];
+}
+
+static void run_over_the_stack(void)
+{
+    use_up_the_stack(0);
+}
+
 static const struct mishap {
     const char *name;
     void (*happen)(void);
@@ -42,6 +60,7 @@ static const struct mishap {
     {"assertion", assert_what_is_not_so},
     {"crash", write_to_nowhere},
     {"abort", abort},
+    {"overflow", run_over_the_stack},
 };
 
 static const struct mishap *chosen;
@@ -70,6 +89,9 @@ static void something_happens(void **state UNUSED)
 
 static int happen(const char *name, const char *where)
 {
+    const struct rlimit no_core = {0, 0}, small_stack = {STACK_MAX, STACK_MAX};
+    setrlimit(RLIMIT_CORE, &no_core);
+    setrlimit(RLIMIT_STACK, &small_stack);
     const struct CMUnitTest tests[] = {cmocka_unit_test(something_happens)};
     for (size_t i = 0; i < ARRAY_LENGTH(mishaps); i++) {
         chosen = strcmp(mishaps[i].name, name) == 0 ? &mishaps[i] : chosen;
@@ -149,6 +171,12 @@ static void a_crash_is_told_with_a_backtrace_on_whatever_thread(void **state UNU
     }
 }
 
+static void a_stack_that_runs_over_is_told_with_a_backtrace(void **state UNUSED)
+{
+    static const char *const words[] = {"last_words", "0x", NULL};
+    expect("overflow", "the test's thread", words);
+}
+
 static void an_assertion_on_the_thread_of_the_test_fails_that_test_only(void **state UNUSED)
 {
     int status;
@@ -164,6 +192,7 @@ int main(int count, char **arguments)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_assertion_on_another_thread_is_told_with_its_place),
         cmocka_unit_test(a_crash_is_told_with_a_backtrace_on_whatever_thread),
+        cmocka_unit_test(a_stack_that_runs_over_is_told_with_a_backtrace),
         cmocka_unit_test(an_assertion_on_the_thread_of_the_test_fails_that_test_only),
     };
     return count == 3 ? happen(arguments[1], arguments[2]) : cmocka_run_group_tests(tests, NULL, NULL);
