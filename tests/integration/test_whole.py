@@ -251,6 +251,6 @@ def test_a_slow_client_is_answered_in_time_or_cut_off_and_others_are_served(mark
 @pytest.mark.deployed
 def test_after_all_of_this_orders_knows_what_tickets_has_and_applied_nothing_twice(market: Any) -> None:
     wait_replicas_equal(market.stores)
-    assert len(published(market.stores, "tickets")) > 10
+    assert len(published(market.stores, "tickets")) > 5, "those of the tests above"
     applied = re.findall(r"Applied (ticket/[0-9a-f]{24}/\d+)", market.log("orders"))
     assert applied and len(set(applied)) == len(applied)
