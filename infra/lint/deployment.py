@@ -157,7 +157,7 @@ def check_kept_secrets(tree: Tree, rendered: Rendered) -> Iterator[str]:
         yield f".dockerignore: lets {compositions.SECRETS_FOLDER}/ get into an image"
 
 
-# Debian's nats-server does not know it yet; docs/CONFIGURATION.md tells what that means.
+# docs/CONFIGURATION.md tells what it is for, under "Power cuts".
 DURABLE = ("sync_interval", "always")
 
 
