@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-readonly READY_SECONDS_MAX=60
+readonly READY_SECONDS_MAX=60 BUS_SECONDS_MAX=60
 readonly SCALE_MAX=16
 readonly BUILD_LINES=30 LOG_LINES=5 # of those that tell why something failed
 readonly TOUR=infra/local/tour.sh
@@ -135,6 +135,29 @@ recreate() {
     "${compose[@]}" up --detach --no-build --no-deps --force-recreate "${options[@]}" "$@"
 }
 
+# Whether these have found the event bus, since they were started.
+have_bus() {
+    local container started
+    for container in $("${compose[@]}" ps --quiet "$@"); do
+        started=$(docker inspect --format '{{.State.StartedAt}}' "$container")
+        docker logs --since "$started" "$container" 2>&1 | grep 'connected to NATS' >/dev/null || return 1
+    done
+}
+
+# A service is ready without the bus, and a cluster of JetStream may take some seconds to have a leader.
+wait_for_bus() {
+    local deadline=$((SECONDS + BUS_SECONDS_MAX))
+    # Others do not tell.
+    [[ ${LOG_LEVEL:-info} == @(info|debug) ]] || return 0
+    until have_bus "$@"; do
+        if ((SECONDS >= deadline)); then
+            say "not every one of $* has found the event bus: their logs say why. What happens meanwhile waits"
+            return
+        fi
+        sleep 0.2
+    done
+}
+
 up() {
     local options=(--no-build) service services others=() address deadline
     local again="${STANDINS:+STANDINS=$STANDINS }${BUS:+BUS=$BUS }$0"
@@ -169,6 +192,7 @@ up() {
         ((SECONDS < deadline)) || give_up "$address does not answer" "$again"
         sleep 0.2
     done
+    wait_for_bus "${others[@]}"
     printf '\nTurnstile is up at %s. To look around, paste this into a terminal:\n\n' "$address"
     # Without the first lines, which are about the file.
     sed -e 1,3d -e "s#$TOUR_ADDRESS#$address#" -e 's/^./    &/' "$TOUR"

@@ -90,6 +90,7 @@ COMPOSITION_SAMPLES: dict[str, Changes] = {
         ("      LOG_LEVEL:\n", "      LOG_LEVEL:\n      LOG_LEVELS: info\n",
          "tickets LOG_LEVELS is set, which tickets does not know"),
         ('STORE_URI: ""', "STORE_URI: mongodb://mongo", "STORE_URI and STORE_URI_FILE are both set"),
+        ('/run/secrets/tickets_store_uri\n      STORE_URI: ""', '""', "STORE_URI, which tickets reads, is not set"),
         ("  tickets:\n", "  billets:\n", "tickets is missing"),
     ],
     "addresses": [

@@ -34,7 +34,8 @@ def key_problems(names: dict[str, str | None], keys: list[str], service: str) ->
     """Each key is given, itself or by file, and nothing that the service does not know."""
     for key in keys:
         given = [name for name in (key, f"{key}_FILE") if name in names]
-        if not given:
+        # Empty, the key has the service's own default; the file's name says that there is no file.
+        if not given or (given == [f"{key}_FILE"] and names[given[0]] == ""):
             yield f"{key}, which {service} reads, is not set"
         if len(given) > 1 and all(names[name] != "" for name in given):
             yield f"{key} and {key}_FILE are both set: {service} takes one of them"

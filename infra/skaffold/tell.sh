@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Says how to reach what has just been deployed: skaffold runs it when everything is ready. It waits for the ingress to
-# answer, but fails for no reason: the services run, whatever becomes of the ingress.
+# Says how to reach what has just been deployed: skaffold runs it when everything is ready. It waits for the services to find
+# the event bus, and for the ingress to answer, but fails for no reason: the services run, whatever becomes of these.
 set -euo pipefail
 
 readonly ADDRESS_SECONDS_MAX=20
 readonly ANSWER_SECONDS_MAX=20
+readonly BUS_SECONDS_MAX=60
 readonly INGRESS=ingress-service
 
 # skaffold names the namespaces of what it deployed, with commas; an empty one is the context's own.
@@ -35,6 +36,20 @@ answers() {
     curl -sS -o /dev/null -w '%{http_code}\n' --max-time 3 -H "Host: $host" "http://$address/api/tickets" 2>/dev/null |
         grep -x 200 || true
 }
+
+# A pod is ready without the bus, and a cluster of JetStream may take some seconds to have a leader.
+have_bus() {
+    local pods pod
+    pods=$(ask pods --selector nats-client=true --field-selector status.phase=Running -o name)
+    for pod in $pods; do
+        kubectl "${options[@]}" logs "$pod" 2>/dev/null | grep 'connected to NATS' >/dev/null || return 0
+    done
+    echo yes
+}
+
+if [[ -z $(wait_for "$BUS_SECONDS_MAX" have_bus) ]]; then
+    echo "Not every pod has found the event bus yet: their logs say why. Events wait until then."
+fi
 
 host=$(ask ingress "$INGRESS" -o 'jsonpath={.spec.rules[0].host}')
 if [[ -z $host ]]; then
