@@ -56,6 +56,7 @@ struct engine {
     const char *name;
     const char *uri_scheme, *uri_end;
     const char *health, *healthy; /* what the monitoring is asked for, and what is in its answer when all is well */
+    const char *ready;            /* what it logs when it is; NULL: the monitoring is enough */
     const char *programs[4];      /* where it may be */
     size_t (*make_arguments)(const struct bus_server *server, const char **arguments);
     long (*pending)(const struct bus_server *server, const char *subject, const char *group);
@@ -199,6 +200,8 @@ static const struct engine engines[] = {
      .uri_end = "/ticketing",
      .health = "/streaming/serverz",
      .healthy = "\"state\"",
+     /* Before that it writes its files: killed then, it may never start again. */
+     .ready = "Streaming Server is ready",
      .programs = {".deps/bin/nats-streaming-server"},
      .make_arguments = stan_arguments,
      .pending = stan_pending},
@@ -353,12 +356,29 @@ void bus_server_launch(struct bus_server *server)
     if (server->store == BUS_SERVER_MEMORY) {
         remove_folder(server->data);
     }
+    (void)unlink(server->log); /* of the start before */
     pid_t parent = getpid();
     server->process = fork();
     assert_true(server->process >= 0);
     if (server->process == 0) {
         run_server(server, arguments, parent);
     }
+}
+
+static bool has_logged(const struct bus_server *server, const char *text)
+{
+    FILE *file = fopen(server->log, "re");
+    char *line = NULL;
+    size_t size = 0;
+    bool found = false;
+    while (file && !found && getline(&line, &size, file) > 0) {
+        found = strstr(line, text);
+    }
+    free(line); /* getline's */
+    if (file) {
+        (void)fclose(file);
+    }
+    return found;
 }
 
 void bus_server_wait(struct bus_server *server)
@@ -368,10 +388,10 @@ void bus_server_wait(struct bus_server *server)
         char *answer = bus_server_monitor(server, server->engine->health);
         bool up = answer && strstr(answer, server->engine->healthy);
         xfree(answer);
-        if (up) {
+        assert_int_equal(waitpid(server->process, NULL, WNOHANG), 0);
+        if (up && (!server->engine->ready || has_logged(server, server->engine->ready))) {
             return;
         }
-        assert_int_equal(waitpid(server->process, NULL, WNOHANG), 0);
         assert_true(clock_monotonic(NULL) < deadline);
         usleep(POLL_US);
     }
