@@ -36,6 +36,7 @@ enum {
     ARGUMENTS_MAX = 40,
     FTW_DESCRIPTORS = 16,
     PATH_SIZE = 256,
+    LOG_LINE_MAX = 512, /* bytes; what is looked for is in the beginning of a line */
 };
 
 struct chosen {
@@ -368,13 +369,11 @@ void bus_server_launch(struct bus_server *server)
 static bool has_logged(const struct bus_server *server, const char *text)
 {
     FILE *file = fopen(server->log, "re");
-    char *line = NULL;
-    size_t size = 0;
+    char line[LOG_LINE_MAX];
     bool found = false;
-    while (file && !found && getline(&line, &size, file) > 0) {
+    while (file && !found && fgets(line, sizeof(line), file)) {
         found = strstr(line, text);
     }
-    free(line); /* getline's */
     if (file) {
         (void)fclose(file);
     }
