@@ -90,6 +90,12 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def default_signals() -> None:
+    """In a process before its program: who runs the tests by nohup, or in the background of a script, has these ignored."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def processes_mentioning(text: str) -> list[int]:
     """The processes whose command line or environment holds the text."""
     found = []
@@ -183,7 +189,7 @@ class House(Front):
         with output.open("w") as file:
             process = subprocess.Popen([PYTHON, str(RUNNER), "up"], env=self.environment(**changes), cwd=ROOT,
                                        stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, text=True,
-                                       start_new_session=True)
+                                       start_new_session=True, preexec_fn=default_signals)
         self.foreground.append(process)
         wait_until(lambda: "is up at" in output.read_text() or process.poll() is not None, "not up")
         assert process.poll() is None, output.read_text()

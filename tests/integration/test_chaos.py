@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from harness import BUILD, ROOT
-from runner_support import PYTHON, processes_mentioning, wait_until
+from runner_support import PYTHON, default_signals, processes_mentioning, wait_until
 
 COMMAND = [PYTHON, "-B", str(ROOT / "tests/chaos/chaos.py"), "--store", "sqlite", "--bus", "stan", "--seed", "7"]
 
@@ -41,7 +41,7 @@ def test_what_goes_wrong_is_told_with_the_seed_and_how_to_run_it_again(build: Pa
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_who_interrupts_it_finds_nothing_left(build: Path, number: signal.Signals) -> None:
     command = [*COMMAND, "--build", str(build), "--seconds", "600", "--verbose"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=default_signals)
     assert process.stdout is not None
     for line in process.stdout:
         if "kill -9 of a service" in line:
