@@ -20,6 +20,7 @@
 #include "common/base/memory.h"
 #include "common/base/text.h"
 #include "common/store/mongo/mongo.h"
+#include "tests/contract/mongo_proxy.h"
 #include "tests/contract/mongo_server.h"
 
 /* For tests that are not about time, on a busy machine. */
@@ -30,8 +31,6 @@ enum {
     SLACK_MS = 1500,  /* that a busy machine adds to it */
     HEAL_MS = 20000,
     POLL_US = 10000,
-    PIECE = 65536,
-    CONNECTIONS_MAX = 64,
 };
 
 static struct mongo_server *server;
@@ -314,151 +313,6 @@ static void what_was_answered_outlives_a_kill_of_the_server(void **state UNUSED)
 
 /* ---- answers that are lost ---- */
 
-/* A proxy in front of the server. While it swallows, requests reach the server, and answers to writes end the
- * connection instead of reaching the client. */
-struct proxy {
-    int listener;
-    unsigned port;
-    pthread_t thread;
-    atomic_bool stop;
-    atomic_int swallow; /* so many answers to writes */
-    atomic_int swallowed;
-    atomic_int hide; /* so many records that were found are not shown, as if a majority did not have them yet */
-    struct pollfd ends[1 + 2 * CONNECTIONS_MAX]; /* [0]: the listener; then pairs of client and server; -1: none */
-};
-
-static int connect_to_server(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons((uint16_t)mongo_server_port(server)),
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (connect(descriptor, (struct sockaddr *)&address, sizeof(address)) != 0) {
-        close(descriptor);
-        return -1;
-    }
-    return descriptor;
-}
-
-static void proxy_accept(struct proxy *proxy)
-{
-    int client = accept(proxy->listener, NULL, NULL);
-    int onward = connect_to_server();
-    for (size_t i = 1; client >= 0 && onward >= 0 && i < ARRAY_LENGTH(proxy->ends); i += 2) {
-        if (proxy->ends[i].fd < 0) {
-            proxy->ends[i] = (struct pollfd){.fd = client, .events = POLLIN};
-            proxy->ends[i + 1] = (struct pollfd){.fd = onward, .events = POLLIN};
-            return;
-        }
-    }
-    close(client);
-    close(onward);
-}
-
-static void proxy_close(struct proxy *proxy, size_t pair)
-{
-    for (size_t i = pair; i < pair + 2; i++) {
-        close(proxy->ends[i].fd);
-        proxy->ends[i].fd = -1;
-    }
-}
-
-/* An answer to a write has n, an int32; one to findAndModify says what it found, or that it found nothing. */
-static bool is_write_answer(const char *data, size_t length)
-{
-    return memmem(data, length, "\x10n\0", 3) != NULL || memmem(data, length, "lastErrorObject", 15) != NULL ||
-           memmem(data, length, "\x0avalue\0", 7) != NULL;
-}
-
-/* Makes an answer with a record one without, of the same request. */
-static ssize_t hide_record(char *data, ssize_t length)
-{
-    if (!memmem(data, (size_t)length, "firstBatch", 10) || !memmem(data, (size_t)length, "\x02writer\0", 8)) {
-        return length;
-    }
-    bson_t *answer = BCON_NEW("cursor", "{", "firstBatch", "[", "]", "id", BCON_INT64(0), "ns", "hidden.items", "}",
-                              "ok", BCON_DOUBLE(1));
-    size_t head = 16 + 4 + 1; /* of the message; flags; kind of the section: as they were */
-    memcpy(data + head, bson_get_data(answer), answer->len);
-    length = (ssize_t)(head + answer->len);
-    memcpy(data, &(int32_t){(int32_t)length}, sizeof(int32_t));
-    bson_destroy(answer);
-    return length;
-}
-
-static void proxy_pass(struct proxy *proxy, size_t end)
-{
-    static char data[PIECE];
-    size_t pair = end - (end - 1) % 2;
-    bool from_server = end != pair;
-    ssize_t length = read(proxy->ends[end].fd, data, sizeof(data));
-    bool swallow =
-        length > 0 && from_server && atomic_load(&proxy->swallow) > 0 && is_write_answer(data, (size_t)length);
-    if (swallow) {
-        atomic_fetch_sub(&proxy->swallow, 1);
-        atomic_fetch_add(&proxy->swallowed, 1);
-    }
-    if (length > 0 && from_server && atomic_load(&proxy->hide) > 0) {
-        ssize_t shown = hide_record(data, length);
-        atomic_fetch_sub(&proxy->hide, shown == length ? 0 : 1);
-        length = shown;
-    }
-    int other = proxy->ends[from_server ? pair : pair + 1].fd;
-    if (length <= 0 || swallow || send(other, data, (size_t)length, MSG_NOSIGNAL) != length) {
-        proxy_close(proxy, pair);
-    }
-}
-
-static void *proxy_run(void *context)
-{
-    struct proxy *proxy = context;
-    while (!atomic_load(&proxy->stop)) {
-        if (poll(proxy->ends, ARRAY_LENGTH(proxy->ends), 50) <= 0) {
-            continue;
-        }
-        for (size_t i = 1; i < ARRAY_LENGTH(proxy->ends); i++) {
-            if (proxy->ends[i].fd >= 0 && proxy->ends[i].revents) {
-                proxy_pass(proxy, i);
-            }
-        }
-        if (proxy->ends[0].revents) {
-            proxy_accept(proxy);
-        }
-    }
-    for (size_t i = 1; i < ARRAY_LENGTH(proxy->ends); i += 2) {
-        if (proxy->ends[i].fd >= 0) {
-            proxy_close(proxy, i);
-        }
-    }
-    return NULL;
-}
-
-static struct proxy *proxy_start(void)
-{
-    struct proxy *proxy = xcalloc(1, sizeof(*proxy));
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof(address);
-    proxy->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(proxy->listener, (struct sockaddr *)&address, size), 0);
-    assert_int_equal(listen(proxy->listener, CONNECTIONS_MAX), 0);
-    assert_int_equal(getsockname(proxy->listener, (struct sockaddr *)&address, &size), 0);
-    proxy->port = ntohs(address.sin_port);
-    for (size_t i = 1; i < ARRAY_LENGTH(proxy->ends); i++) {
-        proxy->ends[i].fd = -1;
-    }
-    proxy->ends[0] = (struct pollfd){.fd = proxy->listener, .events = POLLIN};
-    assert_int_equal(pthread_create(&proxy->thread, NULL, proxy_run, proxy), 0);
-    return proxy;
-}
-
-static void proxy_stop(struct proxy *proxy)
-{
-    atomic_store(&proxy->stop, true);
-    pthread_join(proxy->thread, NULL);
-    close(proxy->listener);
-    xfree(proxy);
-}
-
 static void swallow(struct proxy *proxy, int count)
 {
     atomic_store(&proxy->swallowed, 0);
@@ -467,7 +321,7 @@ static void swallow(struct proxy *proxy, int count)
 
 static void a_write_whose_answer_is_lost_is_done_once(void **state UNUSED)
 {
-    struct proxy *proxy = proxy_start();
+    struct proxy *proxy = proxy_start(mongo_server_port(server));
     CLEANUP(free_pointer) char *uri = uri_of(proxy->port, "lost");
     struct store *store = fixture_open(uri);
     assert_non_null(store);
@@ -498,7 +352,7 @@ static void a_write_whose_answer_is_lost_is_done_once(void **state UNUSED)
 /* What stands against the repeated write is the write itself, which a majority gets to have while it is looked for. */
 static void what_a_majority_has_late_is_no_conflict(void **state UNUSED)
 {
-    struct proxy *proxy = proxy_start();
+    struct proxy *proxy = proxy_start(mongo_server_port(server));
     CLEANUP(free_pointer) char *uri = uri_of(proxy->port, "late");
     struct store *store = fixture_open(uri);
     assert_non_null(store);
@@ -521,7 +375,7 @@ static void what_a_majority_has_late_is_no_conflict(void **state UNUSED)
 /* A real conflict stays one, however often it is asked for. */
 static void a_conflict_whose_answer_is_lost_is_a_conflict(void **state UNUSED)
 {
-    struct proxy *proxy = proxy_start();
+    struct proxy *proxy = proxy_start(mongo_server_port(server));
     CLEANUP(free_pointer) char *uri = uri_of(proxy->port, "conflicts");
     struct store *store = fixture_open(uri);
     assert_non_null(store);
@@ -562,6 +416,35 @@ static void what_cannot_be_known_is_not_guessed(void **state UNUSED)
     ours.version = 3;
     assert_int_equal(store_write(store, &items, 2, &ours, &item, NULL, &error), STORE_CONFLICT_VERSION);
     store_close(&store);
+}
+
+/* ---- what is asked of an outbox ---- */
+
+/* MongoDB sorts all that wait where a page is sorted before it is cut, and goes on with a count that nobody waits for
+ * any more: with some hundred thousand events neither answers in time. */
+static void a_deep_outbox_is_never_asked_for_as_a_whole(void **state UNUSED)
+{
+    struct proxy *proxy = proxy_start(mongo_server_port(server));
+    CLEANUP(free_pointer) char *uri = uri_of(proxy->port, "deep");
+    struct store *store = fixture_open(uri);
+    assert_non_null(store);
+    struct item item = fixture_item("title", 1);
+    fixture_insert(store, 1, "", &item, "item:created");
+    struct outbox_query query = {.created_until = INT64_MAX, .limit = 1};
+    struct outbox_page page = OUTBOX_PAGE_INIT;
+    struct error error = ERROR_INIT;
+    uint64_t count = 0;
+    int64_t oldest = 0;
+    assert_true(store_outbox_read(store, &query, &page, &error));
+    outbox_page_done(&page);
+    assert_true(store_outbox_count(store, &count, &oldest, &error));
+    assert_int_equal(count, 1);
+    assert_true(atomic_load(&proxy->pages) > 0);
+    assert_int_equal(atomic_load(&proxy->sorted_pages), 0);
+    assert_true(atomic_load(&proxy->counts) > 0);
+    assert_int_equal(atomic_load(&proxy->unlimited_counts), 0);
+    store_close(&store);
+    proxy_stop(proxy);
 }
 
 /* ---- the URI ---- */
@@ -696,6 +579,7 @@ int main(void)
         cmocka_unit_test(what_a_majority_has_late_is_no_conflict),
         cmocka_unit_test(a_conflict_whose_answer_is_lost_is_a_conflict),
         cmocka_unit_test(what_cannot_be_known_is_not_guessed),
+        cmocka_unit_test(a_deep_outbox_is_never_asked_for_as_a_whole),
         cmocka_unit_test(the_uri_names_a_server_and_a_database),
         cmocka_unit_test(a_store_of_a_newer_format_is_refused),
         cmocka_unit_test(new_fields_and_indexes_reach_old_documents),

@@ -66,7 +66,7 @@ class ComposeOperator:
             docker("start", *names)
 
     def scale(self, service: str, count: int) -> None:
-        # Not a second container of anybody else, nor another instance of those that are down for now.
+        # --no-deps: no other part is scaled. --no-recreate: what is down stays the container that it is.
         command = [*self._compose, "up", "--detach", "--no-deps", "--no-recreate", "--scale", f"{service}={count}", service]
         subprocess.run(command, env={**os.environ, **self._environment}, stdin=subprocess.DEVNULL, check=True,
                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=SCALE_SECONDS_MAX)
